@@ -1,0 +1,7 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+pub mod handshake;
+pub mod proto;
+#[cfg(feature = "tokio")]
+pub mod socket;

@@ -1,0 +1,3 @@
+//! WebSockets as tower middleware.
+
+pub mod policy;

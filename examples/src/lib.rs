@@ -1,0 +1,1 @@
+//! Runnable programs are in `examples/`: `cargo run -p examples --example NAME`.
