@@ -1,1 +1,61 @@
-//! An asynchronous WebSocket.
+//! An asynchronous WebSocket over any byte stream.
+//!
+//! [`WebSocket`] is the user's end. It comes in two ways:
+//!
+//! * [`WebSocket::new`] owns its transport and moves only while one of its operations is polled.
+//! * A [`Session`] owns the transport and polls both it and a *handler*, a future that has the
+//!   `WebSocket`. Because it runs before and after every poll of the handler, it answers pings and
+//!   watches deadlines while the handler is busy with something else, and writes everything that
+//!   the handler sent in one go when the handler yields.
+//!
+//! # Example
+//!
+//! ```
+//! use hybi::socket::{BoxError, Config, Session, WebSocket};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), BoxError> {
+//! let (server, client) = tokio::io::duplex(1024);
+//!
+//! // The server echoes, in a task of its own.
+//! tokio::spawn(Session::new(server, Config::server(), |mut socket: WebSocket<_>| async move {
+//!     while let Some(message) = socket.recv().await? {
+//!         socket.send(message).await?;
+//!     }
+//!     Ok(())
+//! }));
+//!
+//! let mut socket = WebSocket::new(client, Config::client());
+//! socket.send("hello").await?;
+//! assert_eq!(socket.recv().await?.unwrap().as_text(), Some("hello"));
+//! socket.close().await?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod config;
+mod core;
+mod direct;
+mod driver;
+mod error;
+mod scratch;
+mod session;
+mod shared;
+mod signals;
+mod stream;
+mod websocket;
+
+pub use self::{
+    config::{Config, Timeouts},
+    core::Stats,
+    error::Error,
+    session::{Control, Ended, HandlerEnd, Session},
+    signals::{Closed, Closing},
+    websocket::WebSocket,
+};
+
+/// Any error of a handler.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+#[cfg(test)]
+mod tests;

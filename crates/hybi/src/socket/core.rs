@@ -1,0 +1,467 @@
+//! Everything about one socket but its transport: what was received and not yet taken, what ends
+//! it, and who waits for what.
+//!
+//! Messages, the peer's Close and the peer's faults reach the user in the order in which they
+//! arrived. A Close or a fault therefore first becomes the [`End`], *unsettled*: it is answered
+//! only when the user comes back to receive and finds nothing before it, so that the answers to
+//! earlier messages still go out first. Whoever does not come back is not waited for longer than
+//! the close timeout; see `Driver`.
+
+use std::{
+    collections::VecDeque,
+    io,
+    sync::Arc,
+    task::{Context, Waker},
+};
+
+use bytes::Bytes;
+
+use super::{
+    config::Config,
+    error::{Error, Kind, Timeout},
+    scratch::{self, Input},
+};
+use crate::proto::{CloseCode, CloseFrame, CloseReason, Connection, Event, Message, Role, Violation};
+
+/// What a queued message costs beside its payload.
+const MESSAGE_OVERHEAD: usize = 64;
+
+/// Why nothing more will be received.
+#[derive(Clone, Debug)]
+pub(crate) enum End {
+    /// The peer's Close; the connection holds it.
+    Close,
+    /// The peer broke the protocol.
+    Violation(Violation),
+    /// The peer ended its side without a Close. Ours may still be open.
+    Eof,
+    /// The transport failed.
+    Io(Arc<io::Error>),
+    /// A deadline passed.
+    TimedOut(Timeout),
+    /// This end gave up.
+    Aborted,
+}
+
+impl End {
+    /// The transport is of no more use.
+    pub(crate) fn is_dead(&self) -> bool {
+        matches!(self, Self::Io(_) | Self::TimedOut(_) | Self::Aborted)
+    }
+
+    fn error(&self) -> Option<Error> {
+        let kind = match self {
+            Self::Close => return None,
+            Self::Violation(violation) => Kind::Violation(*violation),
+            Self::Eof => Kind::Disconnected,
+            Self::Io(error) => Kind::Io(Arc::clone(error)),
+            Self::TimedOut(timeout) => Kind::TimedOut(*timeout),
+            Self::Aborted => Kind::Aborted,
+        };
+        Some(Error::new(kind))
+    }
+}
+
+/// The next thing for whoever receives.
+pub(crate) enum Next {
+    Message(Message),
+    End,
+}
+
+/// What became of the user's end of a socket that a session drives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Handle {
+    /// Held; it is closed when the handler returns.
+    Held,
+    /// Held, and it may outlive the handler.
+    Detached,
+    Dropped,
+}
+
+/// How much went through a socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Data messages received, those that nobody took included.
+    pub messages_received: u64,
+    /// Bytes of their payloads.
+    pub bytes_received: u64,
+    /// Data messages sent.
+    pub messages_sent: u64,
+    /// Bytes of their payloads.
+    pub bytes_sent: u64,
+}
+
+/// Who waits, and for what. One waker each: an operation borrows the socket exclusively, and a
+/// socket that is split by a lock has one task for each direction.
+#[derive(Default)]
+pub(crate) struct Waiters {
+    recv: Option<Waker>,
+    send: Option<Waker>,
+    flush: Option<Waker>,
+    close: Option<Waker>,
+}
+
+pub(crate) struct Core {
+    pub(crate) conn: Connection,
+    pub(crate) config: Arc<Config>,
+    pub(crate) handle: Handle,
+    /// Received messages are of no more interest to anyone.
+    pub(crate) discard: bool,
+    pub(crate) stats: Stats,
+    input: Input,
+    ready: VecDeque<Message>,
+    ready_size: usize,
+    end: Option<End>,
+    settled: bool,
+    reported: bool,
+    /// The transport is gone.
+    gone: bool,
+    waiters: Waiters,
+}
+
+impl Core {
+    pub(crate) fn new(config: Arc<Config>, early: &[u8]) -> Self {
+        let conn = match config.role {
+            Role::Server => Connection::server(&config.limits),
+            #[cfg(feature = "client")]
+            Role::Client => Connection::client(&config.limits),
+            #[cfg(not(feature = "client"))]
+            Role::Client => unreachable!("only `Config::client` makes this role"),
+        };
+        Self {
+            conn,
+            config,
+            handle: Handle::Held,
+            discard: false,
+            stats: Stats::default(),
+            input: if early.is_empty() { Input::default() } else { Input::owned(early.to_vec()) },
+            ready: VecDeque::new(),
+            ready_size: 0,
+            end: None,
+            settled: false,
+            reported: false,
+            gone: false,
+            waiters: Waiters::default(),
+        }
+    }
+
+    // ===== receiving =====
+
+    /// The next message, or the end once every message before it was taken.
+    pub(crate) fn next(&mut self) -> Option<Next> {
+        if let Some(message) = self.ready.pop_front() {
+            self.ready_size -= message.len() + MESSAGE_OVERHEAD;
+            return Some(Next::Message(message));
+        }
+        if let Some(message) = self.decode() {
+            return Some(Next::Message(message));
+        }
+        self.end.is_some().then_some(Next::End)
+    }
+
+    /// Decodes input up to the next message that is of interest.
+    fn decode(&mut self) -> Option<Message> {
+        while self.end.is_none() && !self.input.is_empty() {
+            let mut rest = self.input.bytes();
+            let before = rest.len();
+            let event = self.conn.receive(&mut rest);
+            let used = before - rest.len();
+            self.input.consume(used);
+            if let Some(message) = self.handle_event(event) {
+                return Some(message);
+            }
+        }
+        None
+    }
+
+    fn handle_event(&mut self, event: Result<Option<Event>, Violation>) -> Option<Message> {
+        match event {
+            Ok(Some(Event::Message(message))) => {
+                self.stats.messages_received += 1;
+                self.stats.bytes_received += message.len() as u64;
+                // After our Close the peer's messages are a courtesy: they are delivered to who
+                // still receives, and do not stand between us and the peer's Close.
+                let full = self.conn.close_queued() && self.is_read_ahead_full();
+                if !self.discard && !full {
+                    return Some(message);
+                }
+            }
+            Ok(Some(Event::Close(_))) => self.finish(End::Close),
+            Ok(Some(Event::Ping(_) | Event::Pong(_)) | None) => {}
+            Err(violation) => self.finish(End::Violation(violation)),
+        }
+        None
+    }
+
+    /// Decodes input that nobody asked for yet, as far as the read-ahead goes, so that pings and
+    /// the end behind it are seen; keeps the rest.
+    pub(crate) fn read_ahead(&mut self) {
+        while !self.is_read_ahead_full() || self.conn.close_queued() {
+            let Some(message) = self.decode() else { break };
+            self.push_ready(message);
+        }
+        if self.end.is_some() {
+            self.input = Input::default();
+        }
+        self.input.keep();
+    }
+
+    /// Lets go of the thread's buffer.
+    pub(crate) fn keep_input(&mut self) {
+        self.input.keep();
+    }
+
+    fn push_ready(&mut self, message: Message) {
+        self.ready_size += message.len() + MESSAGE_OVERHEAD;
+        self.ready.push_back(message);
+    }
+
+    fn is_read_ahead_full(&self) -> bool {
+        self.ready_size >= self.config.limits.read_ahead
+    }
+
+    /// Whether the transport should be read.
+    pub(crate) fn wants_input(&self) -> bool {
+        self.end.is_none()
+            && self.input.is_empty()
+            && (!self.is_read_ahead_full() || self.conn.close_queued() || self.discard)
+    }
+
+    /// Bytes that were read into the thread's buffer.
+    pub(crate) fn set_input(&mut self, input: Input) {
+        debug_assert!(self.input.is_empty());
+        self.input = input;
+    }
+
+    /// `n` bytes that were read into the space that the connection gave.
+    pub(crate) fn payload_received(&mut self, n: usize) {
+        let event = self.conn.payload_received(n);
+        if let Some(message) = self.handle_event(event) {
+            self.push_ready(message);
+        }
+    }
+
+    /// Nobody will take what is received: drop it, and what follows.
+    pub(crate) fn discard_received(&mut self) {
+        self.discard = true;
+        self.ready = VecDeque::new();
+        self.ready_size = 0;
+        // What is in the middle of the input may be the peer's Close.
+        self.read_ahead();
+    }
+
+    // ===== the end =====
+
+    /// Nothing more will be received, because of `end`. The first reason stands.
+    pub(crate) fn finish(&mut self, end: End) {
+        if self.end.is_none() {
+            self.conn.stop_receiving();
+            // With our Close on its way already there is nothing to answer.
+            self.settled = self.conn.close_queued();
+            self.end = Some(end);
+        }
+    }
+
+    /// The transport can no longer be used. What was received before stays to be taken.
+    pub(crate) fn fail(&mut self, end: End) {
+        debug_assert!(end.is_dead());
+        self.finish(end);
+        self.settled = true;
+        self.gone = true;
+    }
+
+    /// The transport was ended in due form, or given up.
+    pub(crate) fn set_gone(&mut self) {
+        self.gone = true;
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone
+    }
+
+    pub(crate) fn end(&self) -> Option<&End> {
+        self.end.as_ref()
+    }
+
+    /// The end was acted on: a Close was answered, a violation has its Close queued.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.settled
+    }
+
+    /// Acts on the end, now that everything before it is out of the way.
+    pub(crate) fn settle(&mut self) {
+        if self.settled {
+            return;
+        }
+        match self.end {
+            None => return,
+            Some(End::Close) => {
+                let frame = self.reply();
+                self.conn.close(frame);
+            }
+            Some(End::Violation(violation)) => {
+                let reason = CloseReason::new(violation.to_string()).unwrap_or_default();
+                self.conn.close(CloseFrame::new(violation.close_code(), reason));
+            }
+            Some(_) => {}
+        }
+        self.settled = true;
+    }
+
+    /// The Close that answers the peer's: the same code, which 1010 cannot be at a server.
+    fn reply(&self) -> CloseFrame {
+        match self.conn.close_received().and_then(CloseFrame::code) {
+            None => CloseFrame::empty(),
+            Some(CloseCode::MANDATORY_EXTENSION) if self.config.role == Role::Server => {
+                CloseFrame::new(CloseCode::NORMAL, CloseReason::default())
+            }
+            Some(code) => CloseFrame::new(code, CloseReason::default()),
+        }
+    }
+
+    /// What a receiver is told at the end: the error once, then nothing more.
+    pub(crate) fn report(&mut self) -> Result<(), Error> {
+        if std::mem::replace(&mut self.reported, true) {
+            return Ok(());
+        }
+        self.end.as_ref().and_then(End::error).map_or(Ok(()), Err)
+    }
+
+    /// Queues our Close, unless one was queued before.
+    pub(crate) fn start_close(&mut self, frame: CloseFrame) {
+        if self.end.is_some() {
+            // The peer's Close or fault came first and decides the code.
+            self.settle();
+        } else {
+            self.conn.close(frame);
+        }
+    }
+
+    /// The Close that was received.
+    pub(crate) fn peer_close(&self) -> Option<Box<CloseFrame>> {
+        self.conn.close_received().cloned().map(Box::new)
+    }
+
+    /// Why the connection did not end with both Closes, if so.
+    pub(crate) fn failure(&self) -> Option<Error> {
+        match &self.end {
+            Some(end) => end.error(),
+            None => Some(Error::new(Kind::Disconnected)),
+        }
+    }
+
+    // ===== sending =====
+
+    /// Whether a further message may be queued.
+    pub(crate) fn can_send(&self) -> bool {
+        self.conn.queued() < self.config.limits.output_mark
+    }
+
+    pub(crate) fn send(&mut self, message: Message) -> Result<(), Error> {
+        self.check_open()?;
+        let len = message.len() as u64;
+        self.conn.send(message).map_err(|_| Error::new(Kind::Closed))?;
+        self.stats.messages_sent += 1;
+        self.stats.bytes_sent += len;
+        Ok(())
+    }
+
+    pub(crate) fn ping(&mut self, payload: Bytes) -> Result<(), Error> {
+        self.check_open()?;
+        if payload.len() > 125 {
+            return Err(Error::new(Kind::Unsendable("a ping carries at most 125 bytes")));
+        }
+        self.conn.ping(payload).map_err(|_| Error::new(Kind::Closed))
+    }
+
+    /// Whether data may still be sent.
+    pub(crate) fn check_open(&self) -> Result<(), Error> {
+        match &self.end {
+            // The failure that made the transport useless surfaces here, too.
+            Some(end) if end.is_dead() && !self.reported => Err(end.error().expect("not a Close")),
+            _ if self.gone || self.conn.close_queued() => Err(Error::new(Kind::Closed)),
+            _ => Ok(()),
+        }
+    }
+
+    /// After a flush: an error when something stayed unwritten.
+    pub(crate) fn check_flushed(&self) -> Result<(), Error> {
+        if self.conn.has_output() {
+            return Err(self.failure().unwrap_or_else(|| Error::new(Kind::Closed)));
+        }
+        Ok(())
+    }
+
+    /// Nothing is left to be written, or nothing can be.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.gone || !self.conn.has_output()
+    }
+
+    /// Hands the output buffer to the next socket of this thread.
+    pub(crate) fn release_output(&mut self) {
+        if let Some(buffer) = self.conn.take_buffer() {
+            scratch::give_write(buffer);
+        }
+    }
+
+    // ===== waiting =====
+
+    pub(crate) fn wait_recv(&mut self, cx: &Context<'_>) {
+        register(&mut self.waiters.recv, cx);
+    }
+
+    pub(crate) fn wait_send(&mut self, cx: &Context<'_>) {
+        register(&mut self.waiters.send, cx);
+    }
+
+    pub(crate) fn wait_flush(&mut self, cx: &Context<'_>) {
+        register(&mut self.waiters.flush, cx);
+    }
+
+    pub(crate) fn wait_close(&mut self, cx: &Context<'_>) {
+        register(&mut self.waiters.close, cx);
+    }
+
+    /// Wakes everyone whose wait is over. A waiter that is woken by `own` is not woken but
+    /// reported by `true`: it is the caller's own task.
+    pub(crate) fn notify(&mut self, own: &Waker) -> bool {
+        let due = self.due();
+        let Waiters { recv, send, flush, close } = &mut self.waiters;
+        let mut is_own = false;
+        for (waiter, due) in [recv, send, flush, close].into_iter().zip(due) {
+            if due && let Some(waker) = waiter.take() {
+                if waker.will_wake(own) {
+                    is_own = true;
+                } else {
+                    waker.wake();
+                }
+            }
+        }
+        is_own
+    }
+
+    /// Whether [`notify`](Self::notify) would find anyone.
+    pub(crate) fn is_anyone_due(&self) -> bool {
+        let Waiters { recv, send, flush, close } = &self.waiters;
+        [recv, send, flush, close].into_iter().zip(self.due()).any(|(it, due)| due && it.is_some())
+    }
+
+    /// Which waits are over: to receive, to send, to flush, to close.
+    fn due(&self) -> [bool; 4] {
+        let over = self.gone || self.end.is_some();
+        [
+            over || !self.ready.is_empty() || !self.input.is_empty(),
+            over || self.conn.close_queued() || self.can_send(),
+            self.is_flushed(),
+            over,
+        ]
+    }
+}
+
+fn register(waiter: &mut Option<Waker>, cx: &Context<'_>) {
+    match waiter {
+        Some(waker) => waker.clone_from(cx.waker()),
+        None => *waiter = Some(cx.waker().clone()),
+    }
+}

@@ -1,0 +1,115 @@
+//! Why an operation on a socket did not succeed.
+
+use std::{fmt, io, sync::Arc};
+
+use crate::proto::Violation;
+
+/// Why an operation on a socket did not succeed.
+///
+/// What it is in detail may change; use the predicates to tell the cases apart.
+pub struct Error {
+    kind: Box<Kind>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Kind {
+    /// The peer is gone without a Close.
+    Disconnected,
+    /// The transport failed.
+    Io(Arc<io::Error>),
+    /// The peer broke the protocol.
+    Violation(Violation),
+    /// A deadline passed.
+    TimedOut(Timeout),
+    /// The socket was aborted at this end.
+    Aborted,
+    /// Data after the Close.
+    Closed,
+    /// The caller's argument cannot be sent.
+    Unsendable(&'static str),
+}
+
+/// Which deadline passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Timeout {
+    Close,
+    Write,
+}
+
+impl Error {
+    pub(crate) fn new(kind: Kind) -> Self {
+        Self { kind: Box::new(kind) }
+    }
+
+    /// The socket is closing or closed: nothing more can be sent.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        matches!(*self.kind, Kind::Closed)
+    }
+
+    /// The connection is gone although no Close was received: the peer vanished, the transport
+    /// failed, a deadline passed, or this end aborted (1006 in RFC 6455 section 7.1.5).
+    #[must_use]
+    pub fn is_disconnect(&self) -> bool {
+        matches!(
+            *self.kind,
+            Kind::Disconnected | Kind::Io(_) | Kind::TimedOut(_) | Kind::Aborted
+        )
+    }
+
+    /// A deadline of [`Timeouts`](super::Timeouts) passed.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        matches!(*self.kind, Kind::TimedOut(_))
+    }
+
+    /// The transport's own error, if that is the cause.
+    #[must_use]
+    pub fn io(&self) -> Option<&io::Error> {
+        match &*self.kind {
+            Kind::Io(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// How the peer broke the protocol, if that is the cause. A Close with
+    /// [`Violation::close_code`] was sent.
+    #[must_use]
+    pub fn violation(&self) -> Option<Violation> {
+        match *self.kind {
+            Kind::Violation(violation) => Some(violation),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Error").field(&self.kind).finish()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match &*self.kind {
+            Kind::Disconnected => "the peer ended the connection without a Close",
+            Kind::Io(_) => "the transport failed",
+            Kind::Violation(_) => "the peer broke the WebSocket protocol",
+            Kind::TimedOut(Timeout::Close) => "the peer did not answer the Close in time",
+            Kind::TimedOut(Timeout::Write) => "the peer did not take any data in time",
+            Kind::Aborted => "the connection was aborted",
+            Kind::Closed => "the socket is closed for sending",
+            Kind::Unsendable(why) => why,
+        })
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &*self.kind {
+            Kind::Io(error) => Some(&**error),
+            Kind::Violation(violation) => Some(violation),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! The session: one future that drives a transport and the handler of its socket.
+
+use std::{
+    any::Any,
+    fmt,
+    future::Future,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{
+    BoxError,
+    config::Config,
+    core::{Core, Handle, Stats},
+    driver::Driver,
+    error::Error,
+    shared::{Requests, Shared, turn},
+    websocket::WebSocket,
+};
+use crate::proto::{CloseCode, CloseFrame, CloseReason};
+
+/// A future that drives a transport `T` and polls `F`, the handler that has the socket.
+///
+/// It reads for the handler and ahead of it, answers pings and Closes, watches the deadlines, and
+/// writes what the handler sent each time the handler yields. It resolves when the handler
+/// has returned and the transport is gone.
+///
+/// # When a socket ends
+///
+/// * The handler returned `Ok`: Close with 1000. It returned an error or panicked: 1011. A Close or
+///   violation of the peer that the handler had not received yet decides the code instead.
+/// * The handler dropped its socket and goes on: 1000, at once.
+/// * A socket that outlives the handler is closed when the handler returns, unless it was
+///   [detached](WebSocket::detach).
+/// * When the peer goes away, or the session is asked to [close](Control::close), the handler is not
+///   dropped: its `recv` ends, and [`WebSocket::closing`] resolves.
+/// * [`Control::abort`] drops transport and handler.
+///
+/// Dropping the session drops both, too; the peer sees an abnormal closure (1006).
+#[must_use = "futures do nothing unless polled"]
+pub struct Session<T, F> {
+    driver: Driver<T>,
+    shared: Arc<Shared>,
+    handler: Option<Pin<Box<F>>>,
+    handler_end: HandlerEnd,
+}
+
+impl<T, F> Session<T, F>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+    F: Future<Output = Result<(), BoxError>>,
+{
+    /// A session over `io`, on which the opening handshake is done, for the handler that `handler`
+    /// makes from the socket.
+    pub fn new(io: T, config: Config, handler: impl FnOnce(WebSocket<T>) -> F) -> Self {
+        Self::with_early_data(io, &[], Arc::new(config), handler)
+    }
+
+    /// Like [`new`](Self::new), for a transport of which the bytes `early` were read already,
+    /// behind the handshake's head.
+    pub fn with_early_data(
+        io: T,
+        early: &[u8],
+        config: Arc<Config>,
+        handler: impl FnOnce(WebSocket<T>) -> F,
+    ) -> Self {
+        let shared = Shared::new(Core::new(Arc::clone(&config), early));
+        let socket = WebSocket::in_session(Arc::clone(&shared), &config);
+        Self {
+            driver: Driver::new(io, config),
+            shared,
+            handler: Some(Box::pin(handler(socket))),
+            handler_end: HandlerEnd::Dropped,
+        }
+    }
+
+    /// What closes or aborts this session from elsewhere.
+    pub fn control(&self) -> Control {
+        Control { shared: Arc::clone(&self.shared) }
+    }
+
+    fn poll_handler(&mut self, core: Box<Core>, cx: &mut Context<'_>) -> Box<Core> {
+        let Some(handler) = &mut self.handler else { return core };
+        let (mut core, result) = turn(&self.shared, core, || handler.as_mut().poll(cx));
+        self.handler_end = match result {
+            Ok(Poll::Pending) => return core,
+            Ok(Poll::Ready(Ok(()))) => HandlerEnd::Returned,
+            Ok(Poll::Ready(Err(error))) => HandlerEnd::Failed(error),
+            Err(panic) => HandlerEnd::Panicked(panic),
+        };
+        // What the future still owns may be this session's socket: drop it in no turn.
+        self.handler = None;
+        let failed = !matches!(self.handler_end, HandlerEnd::Returned);
+        if failed || core.handle != Handle::Detached {
+            let code = if failed { CloseCode::INTERNAL_ERROR } else { CloseCode::NORMAL };
+            core.start_close(CloseFrame::new(code, CloseReason::default()));
+            core.discard_received();
+        }
+        core
+    }
+
+    fn apply(&mut self, core: &mut Core, requests: Requests) {
+        let Requests { abort, send, close, handle } = requests;
+        if abort {
+            self.driver.abort(core);
+            self.handler = None;
+            return;
+        }
+        if let Some(message) = send {
+            // A failure shows at the sender's next operation.
+            let _ = core.send(message);
+        }
+        if let Some(frame) = close {
+            core.start_close(frame);
+        }
+        match handle {
+            Some(Handle::Dropped) => {
+                core.handle = Handle::Dropped;
+                core.start_close(CloseFrame::new(CloseCode::NORMAL, CloseReason::default()));
+                core.discard_received();
+            }
+            Some(handle) => core.handle = handle,
+            None => {}
+        }
+    }
+
+    /// Goes round until nothing moves any more: deadlines, read, handler, write, end. `true` when
+    /// other tasks should have their turn first.
+    fn advance(&mut self, mut core: Box<Core>, cx: &mut Context<'_>) -> (Box<Core>, bool) {
+        let mut first = true;
+        loop {
+            let passed = self.driver.poll_deadlines(&mut core, cx).is_ready();
+            let filled = core.wants_input() && self.driver.poll_fill(&mut core, cx).is_ready();
+            self.driver.signal(&core, &self.shared.signals);
+            if core.notify(cx.waker()) || first {
+                core = self.poll_handler(core, cx);
+            }
+            first = false;
+            core.read_ahead();
+            let _ = self.driver.poll_flush(&mut core, cx);
+            let _ = self.driver.poll_end(&mut core, cx);
+            self.driver.signal(&core, &self.shared.signals);
+            let again = core.is_anyone_due();
+            if self.driver.read_was_full() && filled {
+                return (core, true);
+            }
+            if !(passed || filled || again)
+                && self.driver.poll_deadlines(&mut core, cx).is_pending()
+            {
+                return (core, false);
+            }
+        }
+    }
+}
+
+impl<T, F> Future for Session<T, F>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+    F: Future<Output = Result<(), BoxError>>,
+{
+    type Output = Ended;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ended> {
+        let this = &mut *self;
+        let (mut core, mut requests) = this.shared.take();
+        loop {
+            this.apply(&mut core, requests);
+            let crowded;
+            (core, crowded) = this.advance(core, cx);
+            if this.driver.is_done() && this.handler.is_none() {
+                let ended = Ended {
+                    handler: std::mem::replace(&mut this.handler_end, HandlerEnd::Dropped),
+                    peer_close: core.peer_close(),
+                    failure: core.failure(),
+                    stats: core.stats,
+                };
+                this.shared.end(core);
+                return Poll::Ready(ended);
+            }
+            if crowded {
+                // Unlike a plain wake, this lets the runtime look at its other sockets before.
+                let _ = pin!(tokio::task::yield_now()).poll(cx);
+            }
+            match this.shared.put(core, cx.waker()) {
+                None => return Poll::Pending,
+                Some(back) => (core, requests) = back,
+            }
+        }
+    }
+}
+
+impl<T, F> Drop for Session<T, F> {
+    fn drop(&mut self) {
+        self.shared.abandon();
+    }
+}
+
+impl<T, F> fmt::Debug for Session<T, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("handler", &self.handler.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Closes or aborts a [`Session`] from elsewhere.
+#[derive(Clone)]
+pub struct Control {
+    shared: Arc<Shared>,
+}
+
+impl Control {
+    /// Begins to close the socket: the Close goes out behind what is queued, the handler's
+    /// [`recv`](WebSocket::recv) goes on until the peer's Close and then ends.
+    pub fn close(&self, frame: CloseFrame) {
+        self.shared.request(|requests| requests.close = Some(frame));
+    }
+
+    /// Drops the transport and the handler.
+    pub fn abort(&self) {
+        self.shared.request(|requests| requests.abort = true);
+    }
+}
+
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Control")
+            .field("closing", &self.shared.signals.is_closing())
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a handler ended.
+#[derive(Debug)]
+pub enum HandlerEnd {
+    /// It returned without an error.
+    Returned,
+    /// It returned an error.
+    Failed(BoxError),
+    /// It panicked; this is what `catch_unwind` gives.
+    Panicked(Box<dyn Any + Send>),
+    /// It was dropped, because the session was aborted.
+    Dropped,
+}
+
+/// How a session ended.
+#[derive(Debug)]
+pub struct Ended {
+    handler: HandlerEnd,
+    peer_close: Option<Box<CloseFrame>>,
+    failure: Option<Error>,
+    stats: Stats,
+}
+
+impl Ended {
+    /// How the handler ended.
+    #[must_use]
+    pub fn handler(&self) -> &HandlerEnd {
+        &self.handler
+    }
+
+    /// The peer's Close. `None` when the connection ended without one (1006).
+    #[must_use]
+    pub fn peer_close(&self) -> Option<&CloseFrame> {
+        self.peer_close.as_deref()
+    }
+
+    /// Why the connection did not end with both Closes; `None` when it did.
+    #[must_use]
+    pub fn failure(&self) -> Option<&Error> {
+        self.failure.as_ref()
+    }
+
+    /// How much went through the socket.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    /// Takes the end of the handler out, for example to resume its panic.
+    #[must_use]
+    pub fn into_handler(self) -> HandlerEnd {
+        self.handler
+    }
+}

@@ -1,0 +1,215 @@
+//! How a socket's user and the session that drives it share its [`Core`].
+//!
+//! There is one owner at a time and no lock is held across a poll. While the session polls its
+//! handler, the core sits in a thread-local slot, the *turn*: what the handler does with its
+//! socket then finds it there, without a lock, and is written when the handler yields. At all other
+//! times it rests in [`Shared`], behind a mutex, where a socket that was moved to another task finds
+//! it; such an operation wakes the session, which writes at once. In the short time in which
+//! the session has it out, an operation from elsewhere waits for the turn's end.
+
+use std::{
+    cell::RefCell,
+    mem,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+};
+
+use super::{
+    core::{Core, End, Handle},
+    signals::Signals,
+};
+use crate::proto::{CloseFrame, Message};
+
+#[derive(Default)]
+pub(crate) struct Shared {
+    slot: Mutex<Slot>,
+    pub(crate) signals: Signals,
+}
+
+#[derive(Default)]
+struct Slot {
+    /// `None` while the session has it.
+    core: Option<Box<Core>>,
+    /// The session's task, once it was polled and until it is over.
+    session: Option<Waker>,
+    /// The session is in a poll, and looks at the requests before it ends.
+    busy: bool,
+    /// Operations that found the core out.
+    waiting: Vec<Waker>,
+    requests: Requests,
+}
+
+impl Slot {
+    fn wake_session(&self) {
+        if !self.busy
+            && let Some(session) = &self.session
+        {
+            session.wake_by_ref();
+        }
+    }
+}
+
+/// What others ask of the session, whether or not the core is at hand.
+#[derive(Default)]
+pub(crate) struct Requests {
+    pub(crate) abort: bool,
+    pub(crate) send: Option<Message>,
+    pub(crate) close: Option<CloseFrame>,
+    pub(crate) handle: Option<Handle>,
+}
+
+impl Requests {
+    fn is_empty(&self) -> bool {
+        !self.abort && self.send.is_none() && self.close.is_none() && self.handle.is_none()
+    }
+}
+
+struct Turn {
+    owner: *const Shared,
+    core: Box<Core>,
+}
+
+thread_local! {
+    static TURN: RefCell<Option<Turn>> = const { RefCell::new(None) };
+}
+
+/// Runs `f` with `core` where the user's end of `shared` finds it, and returns it.
+///
+/// A panic in `f` is returned as `Err`.
+pub(crate) fn turn<R>(
+    shared: &Arc<Shared>,
+    core: Box<Core>,
+    f: impl FnOnce() -> R,
+) -> (Box<Core>, std::thread::Result<R>) {
+    let owner = Arc::as_ptr(shared);
+    let outer = TURN.replace(Some(Turn { owner, core }));
+    let result = catch_unwind(AssertUnwindSafe(f));
+    let turn = TURN.replace(outer).expect("inner turns put the outer one back");
+    debug_assert_eq!(turn.owner, owner);
+    (turn.core, result)
+}
+
+impl Shared {
+    pub(crate) fn new(core: Core) -> Arc<Self> {
+        let slot = Slot { core: Some(Box::new(core)), ..Slot::default() };
+        Arc::new(Self { slot: Mutex::new(slot), signals: Signals::default() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Slot> {
+        // Nothing panics while it is locked.
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives the core to an operation of the socket's user. Pending while the session has it on
+    /// another thread.
+    pub(crate) fn poll_core<R>(
+        &self,
+        cx: &Context<'_>,
+        f: impl FnOnce(&mut Core) -> R,
+    ) -> Poll<R> {
+        match self.access(f, |slot| {
+            if !slot.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+                slot.waiting.push(cx.waker().clone());
+            }
+        }) {
+            Ok(result) => Poll::Ready(result),
+            Err(_) => Poll::Pending,
+        }
+    }
+
+    /// Gives the core to `f`, or asks the session for what `otherwise` says.
+    pub(crate) fn core_or_request<R>(
+        &self,
+        f: impl FnOnce(&mut Core) -> R,
+        otherwise: impl FnOnce(&mut Requests) -> R,
+    ) -> R {
+        let mut otherwise = Some(otherwise);
+        let mut asked = None;
+        let result = self.access(f, |slot| {
+            asked = otherwise.take().map(|otherwise| otherwise(&mut slot.requests));
+        });
+        result.unwrap_or_else(|()| asked.expect("asked where the core is not given"))
+    }
+
+    fn access<R>(
+        &self,
+        f: impl FnOnce(&mut Core) -> R,
+        absent: impl FnOnce(&mut Slot),
+    ) -> Result<R, ()> {
+        let mut f = Some(f);
+        let in_turn = TURN.with_borrow_mut(|turn| match turn {
+            Some(turn) if std::ptr::eq(turn.owner, self) => f.take().map(|f| f(&mut turn.core)),
+            _ => None,
+        });
+        if let Some(result) = in_turn {
+            return Ok(result);
+        }
+        let f = f.take().expect("not used in a turn");
+        let mut slot = self.lock();
+        let Some(core) = &mut slot.core else {
+            absent(&mut slot);
+            return Err(());
+        };
+        let result = f(core);
+        slot.wake_session();
+        Ok(result)
+    }
+
+    /// Asks something of the session.
+    pub(crate) fn request(&self, change: impl FnOnce(&mut Requests)) {
+        let mut slot = self.lock();
+        change(&mut slot.requests);
+        slot.wake_session();
+    }
+
+    /// The session begins a poll.
+    pub(crate) fn take(&self) -> (Box<Core>, Requests) {
+        let mut slot = self.lock();
+        slot.busy = true;
+        let core = slot.core.take().expect("a session that is not over puts the core back");
+        (core, mem::take(&mut slot.requests))
+    }
+
+    /// The session ends a poll. When something was asked of it meanwhile, it gets the core back.
+    pub(crate) fn put(&self, core: Box<Core>, waker: &Waker) -> Option<(Box<Core>, Requests)> {
+        let mut slot = self.lock();
+        if !slot.requests.is_empty() {
+            return Some((core, mem::take(&mut slot.requests)));
+        }
+        slot.core = Some(core);
+        slot.busy = false;
+        match &mut slot.session {
+            Some(session) => session.clone_from(waker),
+            None => slot.session = Some(waker.clone()),
+        }
+        let waiting = mem::take(&mut slot.waiting);
+        drop(slot);
+        waiting.into_iter().for_each(Waker::wake);
+        None
+    }
+
+    /// The session is over. The core stays, so that what was received can still be taken.
+    pub(crate) fn end(&self, mut core: Box<Core>) {
+        core.set_gone();
+        core.notify(Waker::noop());
+        let mut slot = self.lock();
+        slot.core = Some(core);
+        slot.session = None;
+        let waiting = mem::take(&mut slot.waiting);
+        drop(slot);
+        self.signals.set_closed();
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    /// The session was dropped before it was over.
+    pub(crate) fn abandon(&self) {
+        let core = self.lock().core.take();
+        if let Some(mut core) = core {
+            if !core.is_gone() {
+                core.fail(End::Aborted);
+            }
+            self.end(core);
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! The layer: what it is made of and how it is set up.
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use http::{Extensions, HeaderName};
+use hybi::{
+    handshake::HandshakeLimits,
+    proto::Limits,
+    socket::{Config, Timeouts},
+};
+use tower_layer::Layer;
+
+use crate::{
+    handler::Handler,
+    policy::{Policy, SameOrigin},
+    service::{UpgradeRequired, WebSocketService},
+    sessions::Sessions,
+};
+
+/// Puts WebSockets onto an HTTP service.
+///
+/// Requests that are not WebSocket handshakes go to the inner service, untouched. A handshake is
+/// judged by the [policy](Self::policy), [same origin](SameOrigin) unless another is set, and, once
+/// accepted, its connection goes to the *handler*, a [service](crate::handler) of sockets.
+///
+/// See the [crate's documentation](crate) for an example.
+///
+/// # What counts as a handshake
+///
+/// | request | the layer |
+/// |---|---|
+/// | `GET`, HTTP/1.1, `Upgrade` lists `websocket` | judges it |
+/// | the same, but `Connection` does not list `upgrade` | answers 400 and names the likely proxy mistake |
+/// | `CONNECT` with `:protocol` `websocket` (RFC 8441) | judges it |
+/// | everything else | passes it to the inner service |
+///
+/// # What the layers around it see
+///
+/// A response with status 101, or 200 for `CONNECT`. Do not replace it: the connection is upgraded
+/// whatever status goes out over HTTP/1.1, and the handler runs.
+///
+/// # Cost
+///
+/// A request that passes costs a look at its method, and at two header fields if that is `GET`. A
+/// clone of the layer, or of its service, is a reference count beside the inner service's clone.
+#[must_use]
+pub struct WebSocketLayer<H, P = SameOrigin> {
+    pub(crate) handler: Arc<Mutex<H>>,
+    pub(crate) policy: Arc<P>,
+    pub(crate) settings: Arc<Settings>,
+}
+
+pub(crate) struct Settings {
+    pub(crate) config: Arc<Config>,
+    pub(crate) handshake_limits: HandshakeLimits,
+    pub(crate) sessions: Sessions,
+    pub(crate) policy_timeout: Duration,
+    pub(crate) readiness_timeout: Duration,
+    pub(crate) upgrade_timeout: Duration,
+    pub(crate) retry_after: Duration,
+    pub(crate) max_waiting: usize,
+    /// How many handshakes wait for a handler that is not ready.
+    pub(crate) waiting: Arc<AtomicUsize>,
+    pub(crate) copied_headers: Vec<HeaderName>,
+    pub(crate) peer_addr: Option<PeerAddrFn>,
+}
+
+type PeerAddrFn = Arc<dyn Fn(&Extensions) -> Option<SocketAddr> + Send + Sync>;
+
+impl Clone for Settings {
+    fn clone(&self) -> Self {
+        Self {
+            config: Arc::clone(&self.config),
+            handshake_limits: self.handshake_limits.clone(),
+            sessions: self.sessions.clone(),
+            policy_timeout: self.policy_timeout,
+            readiness_timeout: self.readiness_timeout,
+            upgrade_timeout: self.upgrade_timeout,
+            retry_after: self.retry_after,
+            max_waiting: self.max_waiting,
+            waiting: Arc::clone(&self.waiting),
+            copied_headers: self.copied_headers.clone(),
+            peer_addr: self.peer_addr.clone(),
+        }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            config: Arc::new(Config::server()),
+            handshake_limits: HandshakeLimits::default(),
+            sessions: Sessions::new(),
+            policy_timeout: Duration::from_secs(5),
+            readiness_timeout: Duration::from_millis(100),
+            upgrade_timeout: Duration::from_secs(10),
+            retry_after: Duration::from_secs(5),
+            max_waiting: 1024,
+            waiting: Arc::default(),
+            copied_headers: Vec::new(),
+            peer_addr: None,
+        }
+    }
+}
+
+impl<H: Handler> WebSocketLayer<H> {
+    /// A layer that lets pages of the same origin, and clients that are no browsers, reach
+    /// `handler`.
+    pub fn new(handler: H) -> Self {
+        Self {
+            handler: Arc::new(Mutex::new(handler)),
+            policy: Arc::new(SameOrigin::new()),
+            settings: Arc::new(Settings::default()),
+        }
+    }
+}
+
+impl<H, P> WebSocketLayer<H, P> {
+    /// Replaces the policy, which decides about each handshake. Default: [`SameOrigin`].
+    pub fn policy<Q: Policy>(self, policy: Q) -> WebSocketLayer<H, Q> {
+        WebSocketLayer {
+            handler: self.handler,
+            policy: Arc::new(policy),
+            settings: self.settings,
+        }
+    }
+
+    /// Replaces the limits of each socket. A policy can tighten them for one.
+    pub fn limits(self, limits: Limits) -> Self {
+        self.config(|config| config.limits(limits))
+    }
+
+    /// Replaces the timeouts of each socket.
+    pub fn timeouts(self, timeouts: Timeouts) -> Self {
+        self.config(|config| config.timeouts(timeouts))
+    }
+
+    /// Replaces the limits on the fields of a handshake.
+    pub fn handshake_limits(self, limits: HandshakeLimits) -> Self {
+        self.set(|settings| settings.handshake_limits = limits)
+    }
+
+    /// Adds the sockets to `sessions`, which counts and drains them. Several layers may share one.
+    pub fn sessions(self, sessions: Sessions) -> Self {
+        self.set(|settings| settings.sessions = sessions)
+    }
+
+    /// How long the policy may take to decide. Beyond it the handshake is answered with 503.
+    /// Default 5 s.
+    pub fn policy_timeout(self, timeout: Duration) -> Self {
+        self.set(|settings| settings.policy_timeout = timeout)
+    }
+
+    /// How long an accepted handshake waits for the handler to be ready. Beyond it the handshake is
+    /// answered with 503 and `Retry-After`. Default 100 ms.
+    pub fn readiness_timeout(self, timeout: Duration) -> Self {
+        self.set(|settings| settings.readiness_timeout = timeout)
+    }
+
+    /// How many handshakes may wait for the handler at once. Beyond it they are answered with 503
+    /// and `Retry-After` at once. Default 1024.
+    pub fn max_waiting(self, handshakes: usize) -> Self {
+        self.set(|settings| settings.max_waiting = handshakes)
+    }
+
+    /// How long the response may take to go out and the connection to be handed over. Beyond it the
+    /// handler is not called. Default 10 s.
+    pub fn upgrade_timeout(self, timeout: Duration) -> Self {
+        self.set(|settings| settings.upgrade_timeout = timeout)
+    }
+
+    /// The `Retry-After` of the 503 answers, in whole seconds. Default 5 s.
+    pub fn retry_after(self, delay: Duration) -> Self {
+        self.set(|settings| settings.retry_after = delay)
+    }
+
+    /// Which header fields of the handshake the handler's request has. Default: none.
+    ///
+    /// They are copied: a header value that is kept would pin the 16 KiB buffer that it was read
+    /// into for the life of the socket.
+    pub fn copy_headers(self, names: impl IntoIterator<Item = HeaderName>) -> Self {
+        let names = names.into_iter().collect();
+        self.set(|settings| settings.copied_headers = names)
+    }
+
+    /// Where the peer's address is found among a request's extensions, for policies and handlers
+    /// that ask for [`PeerAddr`](crate::policy::PeerAddr). Default: a `PeerAddr` that is there.
+    ///
+    /// With axum:
+    ///
+    /// ```
+    /// # use std::net::SocketAddr;
+    /// # use tower_websocket::{WebSocketLayer, handler::handler_fn};
+    /// use axum::extract::ConnectInfo;
+    ///
+    /// # let layer = WebSocketLayer::new(handler_fn(|_| async {}));
+    /// let layer = layer.peer_addr(|extensions| {
+    ///     extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0)
+    /// });
+    /// # let _ = layer;
+    /// ```
+    pub fn peer_addr<F>(self, find: F) -> Self
+    where
+        F: Fn(&Extensions) -> Option<SocketAddr> + Send + Sync + 'static,
+    {
+        self.set(|settings| settings.peer_addr = Some(Arc::new(find)))
+    }
+
+    /// The WebSocket service on its own, for a route that serves nothing else: requests that are no
+    /// handshakes are answered with 426.
+    pub fn into_service(self) -> WebSocketService<UpgradeRequired, H, P> {
+        self.layer(UpgradeRequired::new())
+    }
+
+    fn config(self, change: impl FnOnce(Config) -> Config) -> Self {
+        self.set(|settings| {
+            let config = Config::clone(&settings.config);
+            settings.config = Arc::new(change(config));
+        })
+    }
+
+    fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        change(Arc::make_mut(&mut self.settings));
+        self
+    }
+
+    /// A clone of the handler, which is driven to readiness and called outside the lock.
+    pub(crate) fn clone_handler(&self) -> H
+    where
+        H: Clone,
+    {
+        self.handler.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Settings {
+    /// Takes a place among the handshakes that wait for the handler, if there is one.
+    pub(crate) fn enter_waiting(&self) -> Option<Waiting> {
+        let waiting = Waiting(Arc::clone(&self.waiting));
+        (waiting.0.fetch_add(1, Ordering::Relaxed) < self.max_waiting).then_some(waiting)
+    }
+}
+
+pub(crate) struct Waiting(Arc<AtomicUsize>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl<S, H, P> Layer<S> for WebSocketLayer<H, P> {
+    type Service = WebSocketService<S, H, P>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        WebSocketService::new(inner, self.clone())
+    }
+}
+
+impl<H, P> Clone for WebSocketLayer<H, P> {
+    fn clone(&self) -> Self {
+        Self {
+            handler: Arc::clone(&self.handler),
+            policy: Arc::clone(&self.policy),
+            settings: Arc::clone(&self.settings),
+        }
+    }
+}
+
+impl<H, P> fmt::Debug for WebSocketLayer<H, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebSocketLayer")
+            .field("config", &self.settings.config)
+            .field("sessions", &self.settings.sessions)
+            .finish_non_exhaustive()
+    }
+}
