@@ -5,3 +5,6 @@ pub mod handshake;
 pub mod proto;
 #[cfg(feature = "tokio")]
 pub mod socket;
+
+pub use bytes::Bytes;
+pub use bytestring::ByteString;

@@ -1,0 +1,310 @@
+//! One endpoint of a connection: bytes in, events out; messages in, bytes out.
+
+use std::fmt;
+
+use bytes::buf::Limit;
+use bytes::{Bytes, BytesMut};
+
+use super::close::{CloseCode, CloseFrame};
+use super::decoder::Decoder;
+use super::frame::MAX_CONTROL;
+use super::limits::Limits;
+use super::mask::MaskKeys;
+use super::message::Message;
+use super::outbox::Outbox;
+use super::violation::Violation;
+
+/// Which end of the connection this is. Clients mask what they send (RFC 6455 section 5.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// The end that accepted the handshake.
+    Server,
+    /// The end that asked for it.
+    Client,
+}
+
+/// What arrived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A whole data message.
+    Message(Message),
+    /// A ping. Its answer is queued already.
+    Ping(Bytes),
+    /// A pong, asked for or not.
+    Pong(Bytes),
+    /// The peer's Close, the last event of a connection.
+    Close(CloseFrame),
+}
+
+/// The state of one endpoint after the opening handshake, without IO and without a clock.
+///
+/// The [module documentation](super) shows how it is driven.
+///
+/// # Closing
+///
+/// ```text
+///                 close()                        Event::Close
+///        ┌────────────────────► CLOSING ────────────────────────────┐
+///        │                      our Close is queued: no `send`      │
+///        │                      messages still arrive               ▼
+///  OPEN ─┤                                                       CLOSED
+///        │                                                       both are queued or there;
+///        │                      CLOSING                          a server ends the transport
+///        └────────────────────► the peer's Close is there:  ───► once the output is written
+///          Event::Close         input is discarded      answer_close()
+/// ```
+///
+/// CONNECTING, the state before, belongs to the handshake. After a [`Violation`] the connection goes the
+/// upper way without waiting for the peer: `close(violation.close_frame())`, write the output, end the
+/// transport.
+#[derive(Debug)]
+pub struct Connection {
+    role: Role,
+    decoder: Decoder,
+    outbox: Outbox,
+    close_received: Option<CloseFrame>,
+}
+
+impl Connection {
+    /// The server's end.
+    #[must_use]
+    pub fn server(limits: &Limits) -> Self {
+        Self::new(Role::Server, None, limits)
+    }
+
+    /// The client's end, which masks each frame with a new key from the operating system's generator.
+    #[cfg(feature = "client")]
+    #[must_use]
+    pub fn client(limits: &Limits) -> Self {
+        Self::new(Role::Client, Some(MaskKeys::default()), limits)
+    }
+
+    fn new(role: Role, keys: Option<MaskKeys>, limits: &Limits) -> Self {
+        Self {
+            role,
+            decoder: Decoder::new(role, limits),
+            outbox: Outbox::new(keys, limits),
+            close_received: None,
+        }
+    }
+
+    /// Which end this is.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Takes bytes from the front of `input` until one event is complete or the input is used up, and
+    /// leaves the rest in `input`. Call it until it gives `None`.
+    ///
+    /// Payloads are unmasked in place, so what was taken is garbage afterwards. Pings are answered here:
+    /// the pong is queued when the event is returned.
+    ///
+    /// # Errors
+    ///
+    /// A [`Violation`] is final: from then on all input is discarded and the result is `Ok(None)`, as it
+    /// is after [`Event::Close`]. Answering with a Close is left to the caller, who may have something to
+    /// send before it.
+    pub fn receive(&mut self, input: &mut &mut [u8]) -> Result<Option<Event>, Violation> {
+        let event = self.decoder.receive(input)?;
+        match &event {
+            Some(Event::Ping(payload)) => self.outbox.pong(payload),
+            Some(Event::Close(frame)) => {
+                self.close_received = Some(frame.clone());
+                // None is due any more (section 5.5.2).
+                self.outbox.drop_pong();
+            }
+            _ => {}
+        }
+        Ok(event)
+    }
+
+    /// Where to read the rest of a long payload directly, without a copy: `Some` in the middle of a
+    /// binary frame with at least 4 KiB still missing.
+    ///
+    /// The space ends at the latest with the frame. It grows with what was received, not with what was
+    /// announced: it is 16 KiB, or as much as the message has already if that is more. Tell
+    /// [`payload_received`](Self::payload_received) what was written before doing anything else with the
+    /// connection.
+    ///
+    /// Text always goes through [`receive`](Self::receive): it is checked while it is copied, which costs
+    /// less than reading it directly and checking it twice.
+    pub fn payload_space(&mut self) -> Option<Limit<&mut BytesMut>> {
+        self.decoder.payload_space()
+    }
+
+    /// Takes the `n` bytes just written into [`payload_space`](Self::payload_space).
+    ///
+    /// # Errors
+    ///
+    /// As [`receive`](Self::receive).
+    pub fn payload_received(&mut self, n: usize) -> Result<Option<Event>, Violation> {
+        self.decoder.payload_received(n)
+    }
+
+    /// Whether a data message has begun to arrive, by as little as the first byte of its header, and is
+    /// not complete.
+    #[must_use]
+    pub fn is_mid_message(&self) -> bool {
+        self.decoder.is_mid_message()
+    }
+
+    /// Discards all input from now on, because the caller fails the connection for a reason of its own.
+    pub fn stop_receiving(&mut self) {
+        self.decoder.stop();
+    }
+
+    /// Queues a message.
+    ///
+    /// It always takes the whole message; compare [`queued`](Self::queued) with a mark of your own
+    /// before.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] when our Close was queued already, because nothing may follow it.
+    #[inline]
+    pub fn send(&mut self, message: Message) -> Result<(), Closed> {
+        if self.outbox.close_queued() {
+            return Err(Closed);
+        }
+        self.outbox.send(message);
+        Ok(())
+    }
+
+    /// Queues a ping of at most 125 bytes.
+    ///
+    /// It passes the messages that are waiting, and between the frames of a long one.
+    ///
+    /// # Errors
+    ///
+    /// [`PingError::Closed`] when our Close was queued already, [`PingError::TooLong`] past 125 bytes.
+    pub fn ping(&mut self, payload: Bytes) -> Result<(), PingError> {
+        if self.outbox.close_queued() {
+            return Err(PingError::Closed);
+        }
+        if payload.len() > MAX_CONTROL {
+            return Err(PingError::TooLong);
+        }
+        self.outbox.ping(payload);
+        Ok(())
+    }
+
+    /// Queues our Close behind every queued message. False, and nothing is done, if it was queued
+    /// before.
+    ///
+    /// Messages still arrive until the peer's Close does.
+    #[expect(clippy::needless_pass_by_value, reason = "a Close is used up by sending it")]
+    pub fn close(&mut self, frame: CloseFrame) -> bool {
+        self.outbox.close(&frame)
+    }
+
+    /// Queues the answer to the peer's Close: its code without a reason, or an empty Close if it was
+    /// empty. False, and nothing is done, if the peer's Close is not there or ours was queued before.
+    ///
+    /// A server answers 1010 with 1000, because only clients may send 1010.
+    pub fn answer_close(&mut self) -> bool {
+        let Some(received) = &self.close_received else { return false };
+        let answer = match received.code() {
+            None => CloseFrame::empty(),
+            Some(CloseCode::MANDATORY_EXTENSION) if self.role == Role::Server => {
+                CloseCode::NORMAL.into()
+            }
+            Some(code) => code.into(),
+        };
+        self.outbox.close(&answer)
+    }
+
+    /// Whether our Close was queued, and so nothing can be sent any more.
+    #[must_use]
+    pub fn close_queued(&self) -> bool {
+        self.outbox.close_queued()
+    }
+
+    /// The peer's Close, once it is there.
+    #[must_use]
+    pub fn close_received(&self) -> Option<&CloseFrame> {
+        self.close_received.as_ref()
+    }
+
+    /// Bytes queued and not yet written: payloads and headers, except the headers of further frames
+    /// where a long message is not cut yet.
+    #[inline]
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.outbox.queued()
+    }
+
+    /// Whether there is anything to write.
+    #[inline]
+    #[must_use]
+    pub fn has_output(&self) -> bool {
+        self.outbox.has_output()
+    }
+
+    /// The next bytes to write: a contiguous buffer, and the payload that follows it if that is large.
+    /// Both are empty if there is nothing.
+    ///
+    /// Write from the first on, in one vectored write if the transport has one, and tell
+    /// [`advance`](Self::advance) how much went out. What is shown stays the next to be written,
+    /// whatever is queued in between.
+    pub fn output(&mut self) -> [&[u8]; 2] {
+        self.outbox.output()
+    }
+
+    /// Takes note that the first `n` bytes of [`output`](Self::output) were written.
+    pub fn advance(&mut self, n: usize) {
+        self.outbox.advance(n);
+    }
+
+    /// Whether the operating system refused a masking key.
+    ///
+    /// Then nothing more can be sent: what was not a frame yet is dropped, the output ends with the last
+    /// whole frame and without a Close, and the transport should be dropped. Only a client can get here.
+    #[must_use]
+    pub fn output_failed(&self) -> bool {
+        self.outbox.failed()
+    }
+
+    /// Takes the output buffer away if nothing is in it, so that an idle connection holds none.
+    pub fn take_buffer(&mut self) -> Option<BytesMut> {
+        self.outbox.take_buffer()
+    }
+
+    /// Lends an output buffer, dropped if the connection has one.
+    pub fn give_buffer(&mut self, buffer: BytesMut) {
+        self.outbox.give_buffer(buffer);
+    }
+}
+
+/// Our Close was queued, so nothing can be sent any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closed;
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the connection is closing")
+    }
+}
+
+impl std::error::Error for Closed {}
+
+/// Why a ping was not queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PingError {
+    /// Our Close was queued, so nothing can be sent any more.
+    Closed,
+    /// The payload is longer than 125 bytes.
+    TooLong,
+}
+
+impl fmt::Display for PingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => Closed.fmt(f),
+            Self::TooLong => write!(f, "a ping holds at most {MAX_CONTROL} bytes"),
+        }
+    }
+}
+
+impl std::error::Error for PingError {}
