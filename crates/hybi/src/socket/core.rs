@@ -21,7 +21,7 @@ use super::{
     error::{Error, Kind, Timeout},
     scratch::{self, Input},
 };
-use crate::proto::{CloseCode, CloseFrame, CloseReason, Connection, Event, Message, Role, Violation};
+use crate::proto::{CloseFrame, Connection, Event, Message, PingError, Role, Violation};
 
 /// What a queued message costs beside its payload.
 const MESSAGE_OVERHEAD: usize = 64;
@@ -297,27 +297,14 @@ impl Core {
         match self.end {
             None => return,
             Some(End::Close) => {
-                let frame = self.reply();
-                self.conn.close(frame);
+                self.conn.answer_close();
             }
             Some(End::Violation(violation)) => {
-                let reason = CloseReason::new(violation.to_string()).unwrap_or_default();
-                self.conn.close(CloseFrame::new(violation.close_code(), reason));
+                self.conn.close(violation.close_frame());
             }
             Some(_) => {}
         }
         self.settled = true;
-    }
-
-    /// The Close that answers the peer's: the same code, which 1010 cannot be at a server.
-    fn reply(&self) -> CloseFrame {
-        match self.conn.close_received().and_then(CloseFrame::code) {
-            None => CloseFrame::empty(),
-            Some(CloseCode::MANDATORY_EXTENSION) if self.config.role == Role::Server => {
-                CloseFrame::new(CloseCode::NORMAL, CloseReason::default())
-            }
-            Some(code) => CloseFrame::new(code, CloseReason::default()),
-        }
     }
 
     /// What a receiver is told at the end: the error once, then nothing more.
@@ -360,6 +347,7 @@ impl Core {
 
     pub(crate) fn send(&mut self, message: Message) -> Result<(), Error> {
         self.check_open()?;
+        self.lend_output();
         let len = message.len() as u64;
         self.conn.send(message).map_err(|_| Error::new(Kind::Closed))?;
         self.stats.messages_sent += 1;
@@ -369,10 +357,12 @@ impl Core {
 
     pub(crate) fn ping(&mut self, payload: Bytes) -> Result<(), Error> {
         self.check_open()?;
-        if payload.len() > 125 {
-            return Err(Error::new(Kind::Unsendable("a ping carries at most 125 bytes")));
-        }
-        self.conn.ping(payload).map_err(|_| Error::new(Kind::Closed))
+        self.conn.ping(payload).map_err(|error| {
+            Error::new(match error {
+                PingError::TooLong => Kind::Unsendable("a ping carries at most 125 bytes"),
+                PingError::Closed => Kind::Closed,
+            })
+        })
     }
 
     /// Whether data may still be sent.
@@ -396,6 +386,12 @@ impl Core {
     /// Nothing is left to be written, or nothing can be.
     pub(crate) fn is_flushed(&self) -> bool {
         self.gone || !self.conn.has_output()
+    }
+
+    fn lend_output(&mut self) {
+        if !self.conn.has_output() {
+            self.conn.give_buffer(scratch::take_write());
+        }
     }
 
     /// Hands the output buffer to the next socket of this thread.

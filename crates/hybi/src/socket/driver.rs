@@ -132,6 +132,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 Poll::Pending => return self.stalled(),
             }
         }
+        if core.conn.output_failed() {
+            let error = io::Error::other("the operating system gave no masking key");
+            self.fail(core, error);
+            return Poll::Ready(());
+        }
         core.release_output();
         if self.unflushed
             && let Some(io) = &mut self.io
@@ -349,7 +354,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         } else if close {
             self.time_out(core, Timeout::Close);
         } else if assembly {
-            core.finish(End::Violation(Violation::AssemblyTimedOut));
+            core.finish(End::Violation(Violation::MessageTooSlow));
         } else if hold {
             core.settle();
         }

@@ -397,7 +397,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
     /// [`new`](Self::new).
     pub fn detach(self) -> Self {
         if let Inner::Session(shared, _) = &self.inner {
-            shared.request(|requests| requests.handle = Some(Handle::Detached));
+            shared.core_or_request(
+                |core| core.handle = Handle::Detached,
+                |requests| requests.handle = Some(Handle::Detached),
+            );
         }
         self
     }

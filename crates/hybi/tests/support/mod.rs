@@ -1,0 +1,94 @@
+//! A peer that is no WebSocket implementation: it writes and reads frames byte by byte.
+
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+/// A client at the other end of a pipe.
+pub struct Peer {
+    pub io: DuplexStream,
+}
+
+impl Peer {
+    /// The server's transport, with room for `capacity` bytes each way, and its peer.
+    pub fn pair(capacity: usize) -> (DuplexStream, Self) {
+        let (server, io) = tokio::io::duplex(capacity);
+        (server, Self { io })
+    }
+
+    pub async fn send_raw(&mut self, bytes: &[u8]) {
+        self.io.write_all(bytes).await.expect("the server reads");
+    }
+
+    pub async fn send_text(&mut self, text: &str) {
+        self.send_raw(&masked(0x81, text.as_bytes())).await;
+    }
+
+    pub async fn send_binary(&mut self, bytes: &[u8]) {
+        self.send_raw(&masked(0x82, bytes)).await;
+    }
+
+    pub async fn send_close(&mut self, code: u16, reason: &str) {
+        self.send_raw(&masked(0x88, &close_body(code, reason))).await;
+    }
+
+    /// The next frame's first byte and payload. It must not be masked.
+    pub async fn recv(&mut self) -> (u8, Vec<u8>) {
+        let first = self.io.read_u8().await.expect("a frame");
+        let len = match self.io.read_u8().await.expect("a length") {
+            126 => usize::from(self.io.read_u16().await.expect("a length")),
+            127 => usize::try_from(self.io.read_u64().await.expect("a length")).expect("fits"),
+            len => {
+                assert!(len < 126, "the server masked a frame");
+                usize::from(len)
+            }
+        };
+        let mut payload = vec![0; len];
+        self.io.read_exact(&mut payload).await.expect("a payload");
+        (first, payload)
+    }
+
+    /// What one read gives.
+    pub async fn read_once(&mut self) -> Vec<u8> {
+        let mut bytes = vec![0; 1 << 20];
+        let n = self.io.read(&mut bytes).await.expect("no error");
+        bytes.truncate(n);
+        bytes
+    }
+
+    pub async fn at_eof(&mut self) -> bool {
+        self.io.read(&mut [0]).await.expect("no error") == 0
+    }
+}
+
+/// A frame as a client sends it. `first` is the byte with FIN, RSV and opcode.
+pub fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+    let key = [0x37, 0xfa, 0x21, 0x3d];
+    let mut frame = header(first, payload.len(), true);
+    frame.extend(key);
+    frame.extend(payload.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key));
+    frame
+}
+
+/// A header up to the key.
+pub fn header(first: u8, len: usize, mask: bool) -> Vec<u8> {
+    let bit = if mask { 0x80 } else { 0 };
+    match len {
+        0..126 => vec![first, bit | len as u8],
+        126..65536 => {
+            let [a, b] = (len as u16).to_be_bytes();
+            vec![first, bit | 126, a, b]
+        }
+        _ => {
+            let mut header = vec![first, bit | 127];
+            header.extend((len as u64).to_be_bytes());
+            header
+        }
+    }
+}
+
+pub fn close_body(code: u16, reason: &str) -> Vec<u8> {
+    let mut body = code.to_be_bytes().to_vec();
+    body.extend(reason.as_bytes());
+    body
+}
