@@ -1,0 +1,104 @@
+//! The task of one socket: it waits for the upgrade, drives the session, and reports the end.
+
+use std::{error::Error as StdError, sync::Arc, time::Duration};
+
+use http::Request;
+use hybi::socket::{Config, Ended, Error, HandlerEnd, Session};
+
+use crate::{
+    handler::Handler,
+    sessions::SessionGuard,
+    upgrade::{Pending, UpgradeError},
+};
+
+/// An accepted handshake whose answer is on its way out.
+pub(crate) struct Start<H> {
+    /// Ready to be called.
+    pub(crate) handler: H,
+    pub(crate) request: Request<()>,
+    pub(crate) upgrade: Pending,
+    pub(crate) upgrade_timeout: Duration,
+    pub(crate) config: Arc<Config>,
+    pub(crate) guard: SessionGuard,
+}
+
+impl<H: Handler> Start<H> {
+    pub(crate) async fn run(self) {
+        let Self { mut handler, request, upgrade, upgrade_timeout, config, guard } = self;
+        let upgraded = tokio::select! {
+            upgraded = tokio::time::timeout(upgrade_timeout, upgrade.wait()) => upgraded,
+            () = guard.aborted() => return,
+        };
+        let (transport, early) = match upgraded.unwrap_or_else(|_| Err(UpgradeError::timed_out())) {
+            Ok(upgraded) => upgraded,
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn StdError,
+                    "an accepted WebSocket handshake did not become a connection"
+                );
+                return;
+            }
+        };
+        let session = Session::with_early_data(transport, &early, config, |socket| {
+            let served = handler.call(request.map(|()| socket));
+            async move { served.await.map_err(Into::into) }
+        });
+        // Both may be slices of the buffer that the request was read into.
+        drop(early);
+        drop(handler);
+        guard.started(&session.control());
+        report(&session.await);
+    }
+}
+
+/// Puts the end of a session into its span and, where somebody should look at it, into an event.
+fn report(ended: &Ended) {
+    let stats = ended.stats();
+    let code = ended.peer_close().map_or(1006, hybi::proto::CloseFrame::status);
+    tracing::Span::current()
+        .record("close_code", code)
+        .record("messages_received", stats.messages_received)
+        .record("bytes_received", stats.bytes_received)
+        .record("messages_sent", stats.messages_sent)
+        .record("bytes_sent", stats.bytes_sent);
+    match ended.handler() {
+        HandlerEnd::Returned => {}
+        HandlerEnd::Dropped => tracing::debug!("the WebSocket handler was aborted"),
+        HandlerEnd::Failed(error) if is_about_the_peer(&**error) => {
+            tracing::debug!(error = &**error as &dyn StdError, "the WebSocket handler has lost its peer");
+        }
+        HandlerEnd::Failed(error) => {
+            tracing::error!(error = &**error as &dyn StdError, "the WebSocket handler failed");
+        }
+        HandlerEnd::Panicked(panic) => {
+            let message = panic
+                .downcast_ref::<&str>()
+                .copied()
+                .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+                .unwrap_or("no message");
+            tracing::error!(panic = message, "the WebSocket handler panicked");
+        }
+    }
+    if let Some(failure) = ended.failure() {
+        tracing::debug!(
+            error = failure as &dyn StdError,
+            cause = failure.source(),
+            "the WebSocket ended without a closing handshake"
+        );
+    } else {
+        tracing::debug!("the WebSocket was closed");
+    }
+}
+
+/// The error, or one below it, only says that the peer is gone or misbehaved: no fault of the
+/// handler's.
+fn is_about_the_peer(error: &(dyn StdError + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<Error>() {
+            return error.is_closed() || error.is_disconnect() || error.violation().is_some();
+        }
+        next = error.source();
+    }
+    false
+}
