@@ -1,1 +1,3 @@
-//! Support for the integration tests.
+//! Support for the tests of the whole: an accept loop as the documentation recommends it.
+
+pub mod serve;

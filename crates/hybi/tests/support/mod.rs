@@ -5,35 +5,35 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 /// A client at the other end of a pipe.
-pub struct Peer {
-    pub io: DuplexStream,
+pub(crate) struct Peer {
+    pub(crate) io: DuplexStream,
 }
 
 impl Peer {
     /// The server's transport, with room for `capacity` bytes each way, and its peer.
-    pub fn pair(capacity: usize) -> (DuplexStream, Self) {
+    pub(crate) fn pair(capacity: usize) -> (DuplexStream, Self) {
         let (server, io) = tokio::io::duplex(capacity);
         (server, Self { io })
     }
 
-    pub async fn send_raw(&mut self, bytes: &[u8]) {
+    pub(crate) async fn send_raw(&mut self, bytes: &[u8]) {
         self.io.write_all(bytes).await.expect("the server reads");
     }
 
-    pub async fn send_text(&mut self, text: &str) {
+    pub(crate) async fn send_text(&mut self, text: &str) {
         self.send_raw(&masked(0x81, text.as_bytes())).await;
     }
 
-    pub async fn send_binary(&mut self, bytes: &[u8]) {
+    pub(crate) async fn send_binary(&mut self, bytes: &[u8]) {
         self.send_raw(&masked(0x82, bytes)).await;
     }
 
-    pub async fn send_close(&mut self, code: u16, reason: &str) {
+    pub(crate) async fn send_close(&mut self, code: u16, reason: &str) {
         self.send_raw(&masked(0x88, &close_body(code, reason))).await;
     }
 
     /// The next frame's first byte and payload. It must not be masked.
-    pub async fn recv(&mut self) -> (u8, Vec<u8>) {
+    pub(crate) async fn recv(&mut self) -> (u8, Vec<u8>) {
         let first = self.io.read_u8().await.expect("a frame");
         let len = match self.io.read_u8().await.expect("a length") {
             126 => usize::from(self.io.read_u16().await.expect("a length")),
@@ -49,20 +49,20 @@ impl Peer {
     }
 
     /// What one read gives.
-    pub async fn read_once(&mut self) -> Vec<u8> {
+    pub(crate) async fn read_once(&mut self) -> Vec<u8> {
         let mut bytes = vec![0; 1 << 20];
         let n = self.io.read(&mut bytes).await.expect("no error");
         bytes.truncate(n);
         bytes
     }
 
-    pub async fn at_eof(&mut self) -> bool {
+    pub(crate) async fn at_eof(&mut self) -> bool {
         self.io.read(&mut [0]).await.expect("no error") == 0
     }
 }
 
 /// A frame as a client sends it. `first` is the byte with FIN, RSV and opcode.
-pub fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
     let key = [0x37, 0xfa, 0x21, 0x3d];
     let mut frame = header(first, payload.len(), true);
     frame.extend(key);
@@ -71,7 +71,7 @@ pub fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// A header up to the key.
-pub fn header(first: u8, len: usize, mask: bool) -> Vec<u8> {
+pub(crate) fn header(first: u8, len: usize, mask: bool) -> Vec<u8> {
     let bit = if mask { 0x80 } else { 0 };
     match len {
         0..126 => vec![first, bit | len as u8],
@@ -87,7 +87,7 @@ pub fn header(first: u8, len: usize, mask: bool) -> Vec<u8> {
     }
 }
 
-pub fn close_body(code: u16, reason: &str) -> Vec<u8> {
+pub(crate) fn close_body(code: u16, reason: &str) -> Vec<u8> {
     let mut body = code.to_be_bytes().to_vec();
     body.extend(reason.as_bytes());
     body
