@@ -1,4 +1,5 @@
-//! The `host[:port]` of `Host` and of a request's target (RFC 9112, section 3.2; RFC 3986, section 3.2).
+//! The `host[:port]` of `Host` and of a request's target (RFC 9112, section 3.2; RFC 3986, section
+//! 3.2).
 
 use std::net::Ipv6Addr;
 
@@ -223,7 +224,8 @@ mod tests {
     /// E-05, E-06, E-08
     #[test]
     fn an_extended_connect_has_scheme_path_and_authority_and_no_other_host() {
-        let table: [(&str, &[&[u8]], Result<(), HandshakeError>); 16] = [
+        type Row = (&'static str, &'static [&'static [u8]], Result<(), HandshakeError>);
+        let table: [Row; 16] = [
             ("https://a.example/chat", &[], Ok(())),
             ("http://a.example/chat", &[b"a.example"], Ok(())),
             ("https://a.example/chat", &[b"A.example:443"], Ok(())),

@@ -10,17 +10,19 @@ pub(super) const WEBSOCKET: &str = "websocket";
 /// How a request opens a WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Opening {
-    /// An HTTP/1.1 GET with `Upgrade: websocket`; the whole connection becomes the WebSocket (RFC 6455, section 4).
+    /// An HTTP/1.1 GET with `Upgrade: websocket`; the whole connection becomes the WebSocket (RFC
+    /// 6455, section 4).
     Upgrade,
-    /// A CONNECT with `:protocol` websocket; one stream of an HTTP/2 or HTTP/3 connection becomes the WebSocket
-    /// (RFC 8441, RFC 9220).
+    /// A CONNECT with `:protocol` websocket; one stream of an HTTP/2 or HTTP/3 connection becomes
+    /// the WebSocket (RFC 8441, RFC 9220).
     ExtendedConnect,
 }
 
 /// What a request is, by its head alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RequestKind {
-    /// It asks for a WebSocket. Whether in due form, [`ServerHandshake::parse`](super::ServerHandshake::parse) tells.
+    /// It asks for a WebSocket. Whether in due form,
+    /// [`ServerHandshake::parse`](super::ServerHandshake::parse) tells.
     Handshake(Opening),
     /// Anything else: an ordinary request, an upgrade to another protocol, a tunnel.
     Other,
@@ -28,17 +30,18 @@ pub enum RequestKind {
 
 /// Tells whether a request asks for a WebSocket, from its method, version and fields.
 ///
-/// `protocol` is the `:protocol` pseudo-header field of an extended CONNECT, which is no header field: HTTP servers keep
-/// it aside (hyper: the request extension `hyper::ext::Protocol`).
+/// `protocol` is the `:protocol` pseudo-header field of an extended CONNECT, which is no header
+/// field: HTTP servers keep it aside (hyper: the request extension `hyper::ext::Protocol`).
 ///
 /// | request | kind |
 /// |---|---|
 /// | GET, HTTP/1.1, `Upgrade` lists `websocket` | handshake by [`Opening::Upgrade`] |
-/// | CONNECT, HTTP/2 or HTTP/3, `:protocol` is `websocket` | handshake by [`Opening::ExtendedConnect`] |
-/// | other methods, HTTP/1.0, an upgrade to something else, a CONNECT without or with another `:protocol` | other |
+/// | CONNECT, HTTP/2 or 3, `:protocol` is `websocket` | handshake by [`Opening::ExtendedConnect`] |
+/// | other methods, HTTP/1.0, an upgrade to another protocol | other |
+/// | CONNECT without or with another `:protocol` | other |
 ///
-/// A GET whose `Connection` does not list `upgrade` is a handshake too: one that was spoilt on its way, which is refused
-/// with an explanation.
+/// A GET whose `Connection` does not list `upgrade` is a handshake too: one that was spoilt on its
+/// way, which is refused with an explanation.
 ///
 /// This runs for every request, so it allocates nothing and looks at fields of GET requests only.
 #[must_use]
@@ -74,14 +77,14 @@ mod tests {
     const CONNECT: RequestKind = RequestKind::Handshake(Opening::ExtendedConnect);
 
     fn kind(
-        method: Method,
+        method: &Method,
         version: Version,
         upgrade: Option<&'static str>,
         protocol: Option<&str>,
     ) -> RequestKind {
         let mut headers = HeaderMap::new();
         headers.extend(upgrade.map(|value| (header::UPGRADE, HeaderValue::from_static(value))));
-        classify(&method, version, &headers, protocol)
+        classify(method, version, &headers, protocol)
     }
 
     /// H-01, H-03, R-09
@@ -100,7 +103,7 @@ mod tests {
             (Method::CONNECT, Version::HTTP_11, Some("websocket"), RequestKind::Other),
         ];
         for (method, version, upgrade, expected) in table {
-            let found = kind(method.clone(), version, upgrade, None);
+            let found = kind(&method, version, upgrade, None);
             assert_eq!(found, expected, "{method} {version:?} {upgrade:?}");
         }
     }
@@ -120,7 +123,7 @@ mod tests {
             (Method::CONNECT, Version::HTTP_11, Some("websocket"), RequestKind::Other),
         ];
         for (method, version, protocol, expected) in table {
-            let found = kind(method.clone(), version, None, protocol);
+            let found = kind(&method, version, None, protocol);
             assert_eq!(found, expected, "{method} {version:?} {protocol:?}");
         }
     }

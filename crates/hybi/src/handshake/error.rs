@@ -4,14 +4,17 @@ use std::{error::Error, fmt};
 
 /// Why a request is no WebSocket handshake in due form.
 ///
-/// Its [`Display`](fmt::Display) text is one line for the person who debugs: it names what is wrong and, for the classic
-/// mistakes of a proxy's configuration, the likely cause. It never repeats what the client sent.
+/// Its [`Display`](fmt::Display) text is one line for the person who debugs: it names what is wrong
+/// and, for the classic mistakes of a proxy's configuration, the likely cause. It never repeats
+/// what the client sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HandshakeError {
-    /// The request has or may have content, whose bytes would be taken for frames (RFC 9110, section 7.8).
+    /// The request has or may have content, whose bytes would be taken for frames (RFC 9110,
+    /// section 7.8).
     BodyNotAllowed,
-    /// `Upgrade` lists `websocket`, but `Connection` does not list `upgrade` (RFC 6455, section 4.2.1).
+    /// `Upgrade` lists `websocket`, but `Connection` does not list `upgrade` (RFC 6455, section
+    /// 4.2.1).
     ConnectionLacksUpgrade,
     /// A `Connection` or `Upgrade` field in an extended CONNECT (RFC 9113, section 8.2.2).
     ConnectionFieldNotAllowed,
@@ -21,7 +24,8 @@ pub enum HandshakeError {
     ExtensionsTooLong,
     /// `Host` names another authority than `:authority` does (RFC 9113, section 8.3.1).
     HostMismatch,
-    /// The authority in the request's target is not `host[:port]`, or has user information (RFC 9110, section 4.2.4).
+    /// The authority in the request's target is not `host[:port]`, or has user information (RFC
+    /// 9110, section 4.2.4).
     InvalidAuthority,
     /// `Host` is not `host[:port]` (RFC 9112, section 3.2).
     InvalidHost,
@@ -43,7 +47,8 @@ pub enum HandshakeError {
     MissingHost,
     /// No `Sec-WebSocket-Key` field (RFC 6455, section 4.2.1).
     MissingKey,
-    /// A `Sec-WebSocket-Key` field, but no `Upgrade` that lists `websocket` (RFC 6455, section 4.2.1).
+    /// A `Sec-WebSocket-Key` field, but no `Upgrade` that lists `websocket` (RFC 6455, section
+    /// 4.2.1).
     MissingUpgrade,
     /// No `Sec-WebSocket-Version` field (RFC 6455, section 4.2.1).
     MissingVersion,
@@ -76,7 +81,8 @@ impl HandshakeError {
             }
             Self::ConnectionLacksUpgrade => {
                 "the Connection field does not list \"upgrade\"; \
-                 if the client sent it, a proxy in between did not pass it on: let it set \"Connection: upgrade\""
+                 if the client sent it, a proxy in between did not pass it on: \
+                 let it set \"Connection: upgrade\""
             }
             Self::ConnectionFieldNotAllowed => {
                 "HTTP/2 and HTTP/3 know no Connection and no Upgrade field"
@@ -104,14 +110,16 @@ impl HandshakeError {
             Self::MissingUpgrade => {
                 "the request has a Sec-WebSocket-Key but no \"Upgrade: websocket\"; \
                  most likely a proxy in between did not pass it on: \
-                 let it speak HTTP/1.1 to this server and set \"Upgrade: websocket\" and \"Connection: upgrade\""
+                 let it speak HTTP/1.1 to this server \
+                 and set \"Upgrade: websocket\" and \"Connection: upgrade\""
             }
             Self::MissingVersion => {
                 "the Sec-WebSocket-Version field is missing; this server speaks version 13"
             }
             Self::NotAHandshake => {
                 "this is a WebSocket endpoint: \
-                 open it by an HTTP/1.1 GET with \"Upgrade: websocket\" or by an HTTP/2 extended CONNECT"
+                 open it by an HTTP/1.1 GET with \"Upgrade: websocket\" \
+                 or by an HTTP/2 extended CONNECT"
             }
             Self::RepeatedHost => "the Host field appears more than once",
             Self::RepeatedKey => "the Sec-WebSocket-Key field appears more than once",
@@ -144,7 +152,8 @@ impl fmt::Display for HandshakeError {
 
 impl Error for HandshakeError {}
 
-/// A subprotocol that the client did not offer, so that a server may not choose it (RFC 6455, section 4.2.2).
+/// A subprotocol that the client did not offer, so that a server may not choose it (RFC 6455,
+/// section 4.2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SubprotocolNotOffered(pub(super) ());
 

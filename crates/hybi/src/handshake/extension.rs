@@ -3,10 +3,11 @@
 //! ```text
 //! list      = 1#extension                          ; comma list, over any number of lines
 //! extension = token *( ";" token [ "=" value ] )
-//! value     = token / quoted-string                ; the content of a quoted string must be a token, too
+//! value     = token / quoted-string                ; what is in the quotes must be a token
 //! ```
 //!
-//! Optional whitespace may stand around `,`, `;` and `=`. The parser goes over a line once and never back.
+//! Optional whitespace may stand around `,`, `;` and `=`. The parser goes over a line once and
+//! never back.
 
 use std::fmt;
 
@@ -16,8 +17,9 @@ use super::{HandshakeError, HandshakeLimits, list};
 
 /// One extension as a client offers it: a name and its parameters.
 ///
-/// Several offers may have one name: they are alternatives in the client's order of preference. Names are compared byte
-/// for byte. [`Display`](fmt::Display) writes the offer as it stands in the field.
+/// Several offers may have one name: they are alternatives in the client's order of preference.
+/// Names are compared byte for byte. [`Display`](fmt::Display) writes the offer as it stands in the
+/// field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExtensionOffer {
     name: Box<str>,
@@ -90,8 +92,8 @@ pub(super) fn parse_offers(
     }
 
     let mut offers = Vec::new();
-    // Line by line is the same as all lines joined by commas: no element of a valid list holds a comma, because the
-    // content of quotes must be a token.
+    // Line by line is the same as all lines joined by commas: no element of a valid list holds a
+    // comma, because the content of quotes must be a token.
     for line in lines {
         let mut rest = Cursor(line.as_bytes());
         loop {
@@ -178,8 +180,8 @@ impl Cursor<'_> {
         }
     }
 
-    /// The content of a quoted string whose opening quote is behind us. It ends at the first byte that cannot be part of
-    /// a token, so an unclosed quote costs no more than its length.
+    /// The content of a quoted string whose opening quote is behind us. It ends at the first byte
+    /// that cannot be part of a token, so an unclosed quote costs no more than its length.
     fn quoted(&mut self) -> Result<Box<str>, HandshakeError> {
         let mut content = String::new();
         loop {
@@ -375,18 +377,23 @@ mod tests {
         /// X-02: a quoted value, each character escaped or not, is the token it holds.
         #[test]
         fn quoting_changes_nothing(value in token(), escapes: u8) {
-            let quoted: String = value
-                .chars()
-                .enumerate()
-                .flat_map(|(index, c)| (escapes >> index & 1 == 1).then_some('\\').into_iter().chain([c]))
-                .collect();
+            let mut quoted = String::new();
+            for (index, character) in value.chars().enumerate() {
+                if escapes >> index & 1 == 1 {
+                    quoted.push('\\');
+                }
+                quoted.push(character);
+            }
             let parsed = parse(&[&format!("foo; a=\"{quoted}\"")]).unwrap();
             prop_assert_eq!(parsed[0].parameters()[0].value(), Some(&*value));
         }
 
         /// X-01
         #[test]
-        fn parsing_never_panics(noise in "[ -~\t\u{80}-\u{ff}]{0,60}", close in "[a,;=\"\\\\ ]{0,30}") {
+        fn parsing_never_panics(
+            noise in "[ -~\t\u{80}-\u{ff}]{0,60}",
+            close in "[a,;=\"\\\\ ]{0,30}",
+        ) {
             let _ = parse(&[&noise, &close]);
         }
     }

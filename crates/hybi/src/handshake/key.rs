@@ -9,9 +9,11 @@ const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// A base64 text of 16 bytes: 22 characters that carry them and two of padding.
 pub(super) type Key = [u8; 24];
 
-/// The value of `Sec-WebSocket-Accept` for the value of a `Sec-WebSocket-Key` (RFC 6455, section 4.2.2).
+/// The value of `Sec-WebSocket-Accept` for the value of a `Sec-WebSocket-Key` (RFC 6455, section
+/// 4.2.2).
 ///
-/// The key is hashed as it was sent, never decoded. This is a proof that the server speaks WebSocket, not a signature.
+/// The key is hashed as it was sent, never decoded. This is a proof that the server speaks
+/// WebSocket, not a signature.
 ///
 /// ```
 /// let value = hybi::handshake::accept_value(b"dGhlIHNhbXBsZSBub25jZQ==");
@@ -27,8 +29,8 @@ pub fn accept_value(key: &[u8]) -> [u8; 28] {
 
 /// The key in a field value, if it is base64 of 16 bytes.
 ///
-/// The four spare bits of the last character may be set: RFC 6455's own sample has them (erratum 3150), and only the
-/// text is hashed.
+/// The four spare bits of the last character may be set: RFC 6455's own sample has them (erratum
+/// 3150), and only the text is hashed.
 pub(super) fn parse(value: &[u8]) -> Option<Key> {
     let key: Key = super::list::trim(value).try_into().ok()?;
     let (characters, padding) = key.split_at(22);

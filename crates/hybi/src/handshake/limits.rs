@@ -2,7 +2,8 @@
 
 /// Bounds on the fields of a handshake; a request beyond one is refused with 400.
 ///
-/// They bound work and memory per handshake. The size of the head as a whole is the HTTP server's to limit.
+/// They bound work and memory per handshake. The size of the head as a whole is the HTTP server's
+/// to limit.
 ///
 /// | bound | default |
 /// |---|---|
@@ -25,7 +26,8 @@ impl HandshakeLimits {
         Self { field: 8 * 1024, subprotocols: 64, extensions: 16, extension_parameters: 16 }
     }
 
-    /// The most bytes that all lines of one `Sec-WebSocket-*` field may have together. Default: 8 KiB.
+    /// The most bytes that all lines of one `Sec-WebSocket-*` field may have together.
+    /// Default: 8 KiB.
     #[must_use]
     pub const fn max_field(mut self, bytes: usize) -> Self {
         self.field = bytes;

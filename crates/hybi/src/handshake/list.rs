@@ -1,4 +1,5 @@
-//! Comma lists and tokens, the two shapes that handshake fields are made of (RFC 9110, sections 5.3, 5.6.1 and 5.6.2).
+//! Comma lists and tokens, the two shapes that handshake fields are made of (RFC 9110, sections
+//! 5.3, 5.6.1 and 5.6.2).
 
 use http::{HeaderMap, HeaderName};
 
@@ -159,7 +160,9 @@ mod tests {
     proptest! {
         /// H-05: how a list is spread over lines does not matter.
         #[test]
-        fn splitting_a_list_over_lines_changes_nothing(parts in proptest::collection::vec("[ a-c]{0,3}", 0..6)) {
+        fn splitting_a_list_over_lines_changes_nothing(
+            parts in proptest::collection::vec("[ a-c]{0,3}", 0..6),
+        ) {
             let joined = parts.join(",");
             let one: Vec<_> = elements(joined.as_bytes()).collect();
             let many: Vec<_> = parts.iter().flat_map(|part| elements(part.as_bytes())).collect();

@@ -1,16 +1,17 @@
 //! The opening handshake on `http` types: what the two sides say before the first frame.
 //!
-//! A WebSocket begins as an HTTP request: a GET that asks for an upgrade on HTTP/1.1 ([RFC 6455, section 4]), or an
-//! extended CONNECT on HTTP/2 and HTTP/3 ([RFC 8441], [RFC 9220]). This module knows no HTTP server and does no IO:
+//! A WebSocket begins as an HTTP request: a GET that asks for an upgrade on HTTP/1.1 ([RFC 6455,
+//! section 4]), or an extended CONNECT on HTTP/2 and HTTP/3 ([RFC 8441], [RFC 9220]). This module
+//! knows no HTTP server and does no IO:
 //!
-//! 1. [`classify`] tells from the head alone whether a request asks for a WebSocket. It allocates nothing, so that it can
-//!    run for every request that passes.
-//! 2. [`ServerHandshake::parse`] checks the request against the standards and copies what it says. What is not in due
-//!    form becomes a [`Refusal`], a complete HTTP answer that explains itself.
+//! 1. [`classify`] tells from the head alone whether a request asks for a WebSocket. It allocates
+//!    nothing, so that it can run for every request that passes.
+//! 2. [`ServerHandshake::parse`] checks the request against the standards and copies what it says.
+//!    What is not in due form becomes a [`Refusal`], a complete HTTP answer that explains itself.
 //! 3. [`ServerHandshake::accept`] makes the answer after which frames follow.
 //!
-//! Whether a well-formed request is *wanted* (its origin, its host, who sent it) is a policy's business and not decided
-//! here.
+//! Whether a well-formed request is *wanted* (its origin, its host, who sent it) is a policy's
+//! business and not decided here.
 //!
 //! ```
 //! use http::{Request, StatusCode, Version};

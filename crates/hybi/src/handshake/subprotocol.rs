@@ -35,7 +35,8 @@ impl Subprotocol {
         }
     }
 
-    /// A name known when the program is built. In a `const` a name that is no token fails the build.
+    /// A name known when the program is built. In a `const` a name that is no token fails the
+    /// build.
     ///
     /// # Panics
     ///
@@ -83,7 +84,10 @@ pub struct InvalidSubprotocol(());
 
 impl fmt::Display for InvalidSubprotocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a subprotocol's name is an HTTP token: letters, digits and !#$%&'*+-.^_`|~, at least one")
+        f.write_str(
+            "a subprotocol's name is an HTTP token: one or more letters, digits \
+             and !#$%&'*+-.^_`|~",
+        )
     }
 }
 
