@@ -274,6 +274,18 @@ impl Connection {
     pub fn give_buffer(&mut self, buffer: BytesMut) {
         self.outbox.give_buffer(buffer);
     }
+
+    /// Bytes reserved for input.
+    #[cfg(test)]
+    pub(super) fn reserved(&self) -> usize {
+        self.decoder.reserved()
+    }
+
+    /// From now on there are no masking keys.
+    #[cfg(all(test, feature = "client"))]
+    pub(super) fn break_keys(&mut self) {
+        self.outbox.break_keys();
+    }
 }
 
 /// Our Close was queued, so nothing can be sent any more.

@@ -76,6 +76,26 @@ impl Assembly {
             Self::Binary(bytes) => bytes.len(),
         }
     }
+
+    fn capacity(&self) -> usize {
+        match self {
+            Self::Text(text) => text.capacity(),
+            Self::Binary(bytes) => bytes.capacity(),
+        }
+    }
+
+    /// Makes room for `n` bytes, and if that takes an allocation then for more of the `missing` bytes of
+    /// the frame: as many as were received, or `RESERVE` if that is more.
+    fn make_room(&mut self, n: usize, missing: usize) {
+        let received = self.len();
+        if self.capacity() - received < n {
+            let room = n.max(missing.min(received.max(RESERVE)));
+            match self {
+                Self::Text(text) => text.reserve(room),
+                Self::Binary(bytes) => bytes.reserve(room),
+            }
+        }
+    }
 }
 
 impl Default for Assembly {
@@ -111,18 +131,16 @@ impl Decoder {
 
     /// Where the rest of a long binary payload can be read without going through `receive`.
     pub(super) fn payload_space(&mut self) -> Option<Limit<&mut BytesMut>> {
-        match (self.stage, &mut self.message) {
-            (Stage::Payload(frame), Assembly::Binary(bytes))
-                if !frame.first.opcode.is_control() && frame.missing >= DIRECT =>
-            {
-                if bytes.capacity() - bytes.len() < DIRECT {
-                    bytes.reserve(reservation(bytes.len(), frame.missing));
-                }
-                let space = frame.missing.min(bytes.capacity() - bytes.len());
-                Some(bytes.limit(space))
-            }
-            _ => None,
+        let Stage::Payload(frame) = self.stage else { return None };
+        if frame.first.opcode.is_control() || frame.missing < DIRECT {
+            return None;
         }
+        if matches!(self.message, Assembly::Binary(_)) {
+            self.message.make_room(DIRECT, frame.missing);
+        }
+        let Assembly::Binary(bytes) = &mut self.message else { return None };
+        let space = frame.missing.min(bytes.capacity() - bytes.len());
+        Some(bytes.limit(space))
     }
 
     /// Takes the `n` bytes last written into `payload_space`.
@@ -167,6 +185,11 @@ impl Decoder {
         self.fragments = 0;
         self.message = Assembly::default();
         self.control = BytesMut::new();
+    }
+
+    #[cfg(test)]
+    pub(super) fn reserved(&self) -> usize {
+        self.message.capacity() + self.control.capacity()
     }
 
     fn try_receive(&mut self, input: &mut &mut [u8]) -> Result<Option<Event>, Violation> {
@@ -307,16 +330,10 @@ impl Decoder {
             self.control.reserve(frame.missing);
             self.control.extend_from_slice(chunk);
         } else {
-            let ahead = len.max(reservation(self.message.len(), frame.missing));
+            self.message.make_room(len, frame.missing);
             match &mut self.message {
-                Assembly::Text(text) => {
-                    text.reserve(ahead);
-                    text.push(chunk).map_err(|_| Violation::TextUtf8)?;
-                }
-                Assembly::Binary(bytes) => {
-                    bytes.reserve(ahead);
-                    bytes.extend_from_slice(chunk);
-                }
+                Assembly::Text(text) => text.push(chunk).map_err(|_| Violation::TextUtf8)?,
+                Assembly::Binary(bytes) => bytes.extend_from_slice(chunk),
             }
         }
         frame.received += len;
@@ -346,11 +363,6 @@ impl Decoder {
         };
         Ok(Event::Message(message))
     }
-}
-
-/// How much to reserve for a payload of which this much is missing.
-fn reservation(received: usize, missing: usize) -> usize {
-    missing.min(received.max(RESERVE))
 }
 
 /// Takes up to `n` bytes off the front.
