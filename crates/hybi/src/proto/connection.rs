@@ -276,7 +276,7 @@ impl Connection {
     }
 
     /// Bytes reserved for input.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "client"))]
     pub(super) fn reserved(&self) -> usize {
         self.decoder.reserved()
     }

@@ -187,7 +187,7 @@ impl Decoder {
         self.control = BytesMut::new();
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, feature = "client"))]
     pub(super) fn reserved(&self) -> usize {
         self.message.capacity() + self.control.capacity()
     }

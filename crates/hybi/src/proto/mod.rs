@@ -61,12 +61,9 @@
 //! # impl Read for Duplex<'_> {
 //! #     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> { self.0.read(to) }
 //! # }
-//! # impl Write for &mut Duplex<'_> {
+//! # impl Write for Duplex<'_> {
 //! #     fn write(&mut self, from: &[u8]) -> io::Result<usize> { self.1.write(from) }
 //! #     fn flush(&mut self) -> io::Result<()> { Ok(()) }
-//! # }
-//! # impl Read for &mut Duplex<'_> {
-//! #     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> { self.0.read(to) }
 //! # }
 //! # let mut duplex = Duplex(sent, Vec::new());
 //! # echo(&mut duplex)?;
