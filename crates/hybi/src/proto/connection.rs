@@ -105,7 +105,15 @@ impl Connection {
     /// A [`Violation`] is final: from then on all input is discarded and the result is `Ok(None)`, as it
     /// is after [`Event::Close`]. Answering with a Close is left to the caller, who may have something to
     /// send before it.
+    #[inline]
     pub fn receive(&mut self, input: &mut &mut [u8]) -> Result<Option<Event>, Violation> {
+        match self.decoder.receive_whole(input) {
+            Some(result) => result.map(Some),
+            None => self.receive_any(input),
+        }
+    }
+
+    fn receive_any(&mut self, input: &mut &mut [u8]) -> Result<Option<Event>, Violation> {
         let event = self.decoder.receive(input)?;
         match &event {
             Some(Event::Ping(payload)) => self.outbox.pong(payload),
