@@ -105,7 +105,15 @@ impl Connection {
     /// A [`Violation`] is final: from then on all input is discarded and the result is `Ok(None)`, as it
     /// is after [`Event::Close`]. Answering with a Close is left to the caller, who may have something to
     /// send before it.
+    #[inline]
     pub fn receive(&mut self, input: &mut &mut [u8]) -> Result<Option<Event>, Violation> {
+        match self.decoder.receive_whole(input) {
+            Some(result) => result.map(Some),
+            None => self.receive_any(input),
+        }
+    }
+
+    fn receive_any(&mut self, input: &mut &mut [u8]) -> Result<Option<Event>, Violation> {
         let event = self.decoder.receive(input)?;
         match &event {
             Some(Event::Ping(payload)) => self.outbox.pong(payload),
@@ -273,6 +281,18 @@ impl Connection {
     /// Lends an output buffer, dropped if the connection has one.
     pub fn give_buffer(&mut self, buffer: BytesMut) {
         self.outbox.give_buffer(buffer);
+    }
+
+    /// Bytes reserved for input.
+    #[cfg(all(test, feature = "client"))]
+    pub(super) fn reserved(&self) -> usize {
+        self.decoder.reserved()
+    }
+
+    /// From now on there are no masking keys.
+    #[cfg(all(test, feature = "client"))]
+    pub(super) fn break_keys(&mut self) {
+        self.outbox.break_keys();
     }
 }
 

@@ -24,9 +24,12 @@ const DIRECT: usize = 4 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Decoder {
-    expects_mask: bool,
+    /// The bit that every frame has in its second byte: set in a client's, clear in a server's.
+    mask_bit: u8,
     max_frame: usize,
     max_message: usize,
+    /// The longest message in one frame.
+    max_whole: usize,
     max_fragments: usize,
     /// The beginning of a header that was cut.
     header: [u8; MAX_HEADER],
@@ -76,6 +79,26 @@ impl Assembly {
             Self::Binary(bytes) => bytes.len(),
         }
     }
+
+    fn capacity(&self) -> usize {
+        match self {
+            Self::Text(text) => text.capacity(),
+            Self::Binary(bytes) => bytes.capacity(),
+        }
+    }
+
+    /// Makes room for `n` bytes, and if that takes an allocation then for more of the `missing` bytes of
+    /// the frame: as many as were received, or `RESERVE` if that is more.
+    fn make_room(&mut self, n: usize, missing: usize) {
+        let received = self.len();
+        if self.capacity() - received < n {
+            let room = n.max(missing.min(received.max(RESERVE)));
+            match self {
+                Self::Text(text) => text.reserve(room),
+                Self::Binary(bytes) => bytes.reserve(room),
+            }
+        }
+    }
 }
 
 impl Default for Assembly {
@@ -87,9 +110,10 @@ impl Default for Assembly {
 impl Decoder {
     pub(super) fn new(role: Role, limits: &Limits) -> Self {
         Self {
-            expects_mask: role == Role::Server,
+            mask_bit: if role == Role::Server { frame::MASK } else { 0 },
             max_frame: limits.frame_limit(),
             max_message: limits.max_message,
+            max_whole: limits.max_message.min(limits.frame_limit()),
             max_fragments: limits.fragment_limit(),
             header: [0; MAX_HEADER],
             header_len: 0,
@@ -98,6 +122,61 @@ impl Decoder {
             message: Assembly::default(),
             control: BytesMut::new(),
         }
+    }
+
+    /// Takes a message that is in `input` whole and in one frame, by far the most common case; `None`
+    /// leaves everything else, faults included, to [`receive`](Self::receive).
+    #[inline]
+    pub(super) fn receive_whole(
+        &mut self,
+        input: &mut &mut [u8],
+    ) -> Option<Result<Event, Violation>> {
+        if !matches!(self.stage, Stage::Header) || self.header_len > 0 || self.fragments > 0 {
+            return None;
+        }
+        let &[first @ (frame::TEXT | frame::BINARY), second, ref rest @ ..] = &**input else {
+            return None;
+        };
+        // A wrong mask bit makes a length of 128 and more.
+        let (len, mut at) = match second ^ self.mask_bit {
+            len @ 0..=125 => (usize::from(len), 2),
+            126 => match rest.first_chunk() {
+                Some(len) if len[0] > 0 || len[1] > 125 => (u16::from_be_bytes(*len).into(), 4),
+                _ => return None,
+            },
+            _ => return None,
+        };
+        if len > self.max_whole {
+            return None;
+        }
+        let mut key = None;
+        if self.mask_bit != 0 {
+            key = Some(*input.get(at..)?.first_chunk()?);
+            at += 4;
+        }
+        if input.len() - at < len {
+            return None;
+        }
+        let payload = &mut take(input, at + len)[at..];
+        if let Some(key) = key {
+            mask(payload, key, 0);
+        }
+        Some(self.whole_message(first == frame::TEXT, payload))
+    }
+
+    /// A message that is there whole: the one copy is out of the input.
+    #[inline]
+    fn whole_message(&mut self, is_text: bool, payload: &[u8]) -> Result<Event, Violation> {
+        let message = if is_text {
+            let Ok(text) = simdutf8::basic::from_utf8(payload) else {
+                self.stop();
+                return Err(Violation::TextUtf8);
+            };
+            Message::Text(ByteString::from(text))
+        } else {
+            Message::Binary(Bytes::copy_from_slice(payload))
+        };
+        Ok(Event::Message(message))
     }
 
     /// Takes bytes from the front of `input` until an event is complete or the input is used up.
@@ -111,18 +190,16 @@ impl Decoder {
 
     /// Where the rest of a long binary payload can be read without going through `receive`.
     pub(super) fn payload_space(&mut self) -> Option<Limit<&mut BytesMut>> {
-        match (self.stage, &mut self.message) {
-            (Stage::Payload(frame), Assembly::Binary(bytes))
-                if !frame.first.opcode.is_control() && frame.missing >= DIRECT =>
-            {
-                if bytes.capacity() - bytes.len() < DIRECT {
-                    bytes.reserve(reservation(bytes.len(), frame.missing));
-                }
-                let space = frame.missing.min(bytes.capacity() - bytes.len());
-                Some(bytes.limit(space))
-            }
-            _ => None,
+        let Stage::Payload(frame) = self.stage else { return None };
+        if frame.first.opcode.is_control() || frame.missing < DIRECT {
+            return None;
         }
+        if matches!(self.message, Assembly::Binary(_)) {
+            self.message.make_room(DIRECT, frame.missing);
+        }
+        let Assembly::Binary(bytes) = &mut self.message else { return None };
+        let space = frame.missing.min(bytes.capacity() - bytes.len());
+        Some(bytes.limit(space))
     }
 
     /// Takes the `n` bytes last written into `payload_space`.
@@ -167,6 +244,11 @@ impl Decoder {
         self.fragments = 0;
         self.message = Assembly::default();
         self.control = BytesMut::new();
+    }
+
+    #[cfg(all(test, feature = "client"))]
+    pub(super) fn reserved(&self) -> usize {
+        self.message.capacity() + self.control.capacity()
     }
 
     fn try_receive(&mut self, input: &mut &mut [u8]) -> Result<Option<Event>, Violation> {
@@ -240,7 +322,7 @@ impl Decoder {
             }
             _ => {}
         }
-        let (length, complete) = match frame::parse_rest(header, control, self.expects_mask)? {
+        let (length, complete) = match frame::parse_rest(header, control, self.mask_bit != 0)? {
             Rest::NeedsLength => return Ok(None),
             Rest::NeedsKey { length } => (length, None),
             Rest::Complete { length, key, size } => (length, Some((key, size))),
@@ -272,13 +354,7 @@ impl Decoder {
         }
         if whole && fin && opcode != OpCode::Continuation {
             let payload = unmasked(frame, take(input, frame.missing));
-            let message = if opcode == OpCode::Text {
-                let text = simdutf8::basic::from_utf8(payload).map_err(|_| Violation::TextUtf8)?;
-                Message::Text(ByteString::from(text))
-            } else {
-                Message::Binary(Bytes::copy_from_slice(payload))
-            };
-            return Ok(Some(Event::Message(message)));
+            return self.whole_message(opcode == OpCode::Text, payload).map(Some);
         }
         if !opcode.is_control() {
             if opcode != OpCode::Continuation {
@@ -307,16 +383,10 @@ impl Decoder {
             self.control.reserve(frame.missing);
             self.control.extend_from_slice(chunk);
         } else {
-            let ahead = len.max(reservation(self.message.len(), frame.missing));
+            self.message.make_room(len, frame.missing);
             match &mut self.message {
-                Assembly::Text(text) => {
-                    text.reserve(ahead);
-                    text.push(chunk).map_err(|_| Violation::TextUtf8)?;
-                }
-                Assembly::Binary(bytes) => {
-                    bytes.reserve(ahead);
-                    bytes.extend_from_slice(chunk);
-                }
+                Assembly::Text(text) => text.push(chunk).map_err(|_| Violation::TextUtf8)?,
+                Assembly::Binary(bytes) => bytes.extend_from_slice(chunk),
             }
         }
         frame.received += len;
@@ -346,11 +416,6 @@ impl Decoder {
         };
         Ok(Event::Message(message))
     }
-}
-
-/// How much to reserve for a payload of which this much is missing.
-fn reservation(received: usize, missing: usize) -> usize {
-    missing.min(received.max(RESERVE))
 }
 
 /// Takes up to `n` bytes off the front.

@@ -10,10 +10,17 @@ pub(super) const MAX_HEADER: usize = 14;
 /// The longest payload of a control frame.
 pub(super) const MAX_CONTROL: usize = 125;
 
+/// The first byte of a text message in one frame.
+pub(super) const TEXT: u8 = 0x81;
+
+/// The first byte of a binary message in one frame.
+pub(super) const BINARY: u8 = 0x82;
+
 const FIN: u8 = 0x80;
 const RESERVED: u8 = 0x70;
 const OPCODE: u8 = 0x0f;
-const MASK: u8 = 0x80;
+/// In the second byte: the payload is masked.
+pub(super) const MASK: u8 = 0x80;
 const LENGTH: u8 = 0x7f;
 
 /// What a frame is.
@@ -153,6 +160,7 @@ pub(super) fn header_size(payload: usize, masked: bool) -> usize {
 }
 
 /// Writes a header, its length in the shortest form.
+#[inline]
 pub(super) fn put_header(
     out: &mut BytesMut,
     fin: bool,
@@ -160,8 +168,12 @@ pub(super) fn put_header(
     payload: usize,
     key: Option<[u8; 4]>,
 ) {
+    let first = opcode.bits() | if fin { FIN } else { 0 };
+    if payload <= MAX_CONTROL && key.is_none() {
+        return out.put_slice(&[first, payload as u8]);
+    }
     let mut header = [0; MAX_HEADER];
-    header[0] = opcode.bits() | if fin { FIN } else { 0 };
+    header[0] = first;
     let mask = if key.is_some() { MASK } else { 0 };
     let mut size = match payload {
         0..=125 => {

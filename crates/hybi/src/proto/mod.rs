@@ -1,4 +1,87 @@
-//! The protocol without IO.
+//! The protocol without IO: bytes in, events out; messages in, bytes out (RFC 6455 sections 5 to 8).
+//!
+//! [`Connection`] is one endpoint, server or client, after the opening handshake. It has no socket, no
+//! clock and no task, so it works over any transport and is tested without one. Whoever drives it does
+//! three things, in any order and as often as they like:
+//!
+//! * hands the bytes that were read to [`Connection::receive`] until it gives no more events, and acts on
+//!   each event;
+//! * queues what is to be said: [`send`](Connection::send), [`ping`](Connection::ping),
+//!   [`close`](Connection::close). Pings are answered without being asked;
+//! * writes [`Connection::output`] and reports with [`Connection::advance`] how much of it went out.
+//!
+//! Time is the driver's too: how long a message may take to arrive, how long the peer may take to answer a
+//! Close, when to ping. So is the end of the transport: if it ends before an [`Event::Close`] came, the
+//! connection ended abnormally (1006).
+//!
+//! # Driving a connection
+//!
+//! An echo server over a blocking transport:
+//!
+//! ```
+//! use std::io::{self, Read, Write};
+//!
+//! use hybi::proto::{Connection, Event, Limits};
+//!
+//! fn echo(mut io: impl Read + Write) -> io::Result<()> {
+//!     let mut connection = Connection::server(&Limits::default());
+//!     let mut buffer = vec![0; 16 * 1024];
+//!     loop {
+//!         let n = io.read(&mut buffer)?;
+//!         if n == 0 {
+//!             // Without a Close: 1006.
+//!             return Err(io::ErrorKind::UnexpectedEof.into());
+//!         }
+//!         let mut input = &mut buffer[..n];
+//!         loop {
+//!             match connection.receive(&mut input) {
+//!                 // `Err` means that our Close is queued; then there is nothing more to say.
+//!                 Ok(Some(Event::Message(message))) => drop(connection.send(message)),
+//!                 Ok(Some(Event::Close(_))) => drop(connection.answer_close()),
+//!                 Ok(Some(Event::Ping(_) | Event::Pong(_))) => {}
+//!                 Ok(None) => break,
+//!                 Err(violation) => drop(connection.close(violation.close_frame())),
+//!             }
+//!         }
+//!         // Everything that one read brought is answered in as few writes as possible.
+//!         while connection.has_output() {
+//!             let [first, second] = connection.output();
+//!             let n = io.write_vectored(&[io::IoSlice::new(first), io::IoSlice::new(second)])?;
+//!             connection.advance(n);
+//!         }
+//!         if connection.close_queued() {
+//!             return Ok(());
+//!         }
+//!     }
+//! }
+//!
+//! // "Hello" from a client, and a Close with 1000.
+//! let sent = b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58\x88\x82\x00\x00\x00\x00\x03\xe8";
+//! # struct Duplex<'a>(&'a [u8], Vec<u8>);
+//! # impl Read for Duplex<'_> {
+//! #     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> { self.0.read(to) }
+//! # }
+//! # impl Write for Duplex<'_> {
+//! #     fn write(&mut self, from: &[u8]) -> io::Result<usize> { self.1.write(from) }
+//! #     fn flush(&mut self) -> io::Result<()> { Ok(()) }
+//! # }
+//! # let mut duplex = Duplex(sent, Vec::new());
+//! # echo(&mut duplex)?;
+//! # let answered = duplex.1;
+//! assert_eq!(answered, b"\x81\x05Hello\x88\x02\x03\xe8");
+//! # Ok::<(), io::Error>(())
+//! ```
+//!
+//! # What it holds
+//!
+//! Memory grows with bytes received, never with a length announced: a header that announces the longest
+//! message allowed reserves nothing until payload comes, and then at most 16 KiB or as much again as was
+//! received. [`Limits`] bounds the rest. An idle connection holds no buffer once
+//! [`Connection::take_buffer`] took the output's.
+//!
+//! The output is bounded by the driver, who compares [`Connection::queued`] with a mark before sending.
+//! What the peer can add to it by itself is bounded here: pongs go behind at most 16 KiB of output, and past
+//! that only the newest ping is remembered.
 
 mod close;
 mod connection;
@@ -8,6 +91,8 @@ mod limits;
 mod mask;
 mod message;
 mod outbox;
+#[cfg(all(test, feature = "client"))]
+mod tests;
 mod utf8;
 mod violation;
 

@@ -200,6 +200,13 @@ impl Outbox {
         }
     }
 
+    #[cfg(all(test, feature = "client"))]
+    pub(super) fn break_keys(&mut self) {
+        if let Some(keys) = &mut self.keys {
+            keys.broken = true;
+        }
+    }
+
     /// Whether a frame put into `head` now is in its place.
     #[inline]
     fn nothing_waits(&self) -> bool {

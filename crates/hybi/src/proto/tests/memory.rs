@@ -1,0 +1,151 @@
+//! What a peer can make an endpoint hold.
+
+use bytes::{BufMut, Bytes};
+
+use crate::proto::{Connection, Limits, Message, Role};
+
+use super::wire::{KEY, drain, endpoint, feed, frame, parse};
+
+fn long_header(opcode: u8, len: usize) -> Vec<u8> {
+    let mut wire = vec![opcode, 0xff];
+    wire.extend((len as u64).to_be_bytes());
+    wire.extend(KEY);
+    wire
+}
+
+/// F-05
+#[test]
+fn an_announced_length_reserves_next_to_nothing() {
+    let limits = Limits::default().max_message(1 << 24).max_frame(1 << 24);
+    for opcode in [0x81, 0x82] {
+        let mut server = endpoint(Role::Server, &limits);
+        feed(&mut server, &long_header(opcode, 1 << 24));
+        assert_eq!(server.reserved(), 0);
+        if let Some(space) = server.payload_space() {
+            assert_eq!(opcode, 0x82, "text is read through `receive`");
+            assert!(space.remaining_mut() <= 64 * 1024);
+        }
+        feed(&mut server, b"x");
+        assert!(server.reserved() <= 64 * 1024, "{}", server.reserved());
+    }
+}
+
+/// F-05
+#[test]
+fn memory_follows_what_was_received() {
+    let limits = Limits::default().max_message(1 << 24).max_frame(1 << 24);
+    for direct in [false, true] {
+        for opcode in [0x81, 0x82] {
+            let mut server = endpoint(Role::Server, &limits);
+            feed(&mut server, &long_header(opcode, 1 << 24));
+            let zeros = vec![KEY[0]; 3001];
+            let mut received = 0;
+            while received < 4 << 20 {
+                match server.payload_space() {
+                    Some(mut space) if direct => {
+                        let n = space.remaining_mut().min(zeros.len());
+                        space.put_slice(&zeros[..n]);
+                        received += n;
+                        assert_eq!(server.payload_received(n), Ok(None));
+                    }
+                    _ => {
+                        // Valid UTF-8 whatever the mask makes of it.
+                        let piece: Vec<u8> =
+                            (0..zeros.len()).map(|i| KEY[(received + i) % 4]).collect();
+                        assert_eq!(feed(&mut server, &piece), (vec![], None));
+                        received += piece.len();
+                    }
+                }
+                let bound = 2 * received + 32 * 1024;
+                assert!(server.reserved() <= bound, "{} for {received}", server.reserved());
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_is_kept_of_a_message_that_is_complete_or_given_up() {
+    for opcode in [0x81, 0x82] {
+        let wire = frame(Role::Server, opcode, &[b'x'; 5000]);
+        let mut server = endpoint(Role::Server, &Limits::default());
+        feed(&mut server, &wire[..2000]);
+        assert!(server.reserved() > 0);
+        feed(&mut server, &wire[2000..]);
+        assert_eq!(server.reserved(), 0);
+        feed(&mut server, &wire[..2000]);
+        server.stop_receiving();
+        assert_eq!(server.reserved(), 0);
+    }
+}
+
+/// A whole message in few bytes must not pin much more.
+#[test]
+fn a_message_is_not_much_larger_than_its_payload() {
+    let wire = frame(Role::Server, 0x82, &[1; 300]);
+    let mut server = endpoint(Role::Server, &Limits::default());
+    feed(&mut server, &wire[..50]);
+    assert!(server.reserved() <= 300, "{}", server.reserved());
+}
+
+/// K-03: 10^5 pings to a writer that is blocked.
+#[test]
+fn a_flood_of_pings_needs_no_memory_and_the_newest_is_answered() {
+    for role in [Role::Server, Role::Client] {
+        let mut connection = endpoint(role, &Limits::default());
+        for i in 0..100_000u32 {
+            feed(&mut connection, &frame(role, 0x89, format!("{i:0100}").as_bytes()));
+            assert!(connection.queued() <= 17 * 1024);
+        }
+        let pongs = parse(&drain(&mut connection));
+        assert!(pongs.iter().all(|pong| pong.first == 0x8a));
+        assert_eq!(pongs.last().unwrap().payload, format!("{:0100}", 99_999).into_bytes());
+    }
+}
+
+/// K-03
+#[test]
+fn pongs_behind_a_large_message_are_one() {
+    let mut server = endpoint(Role::Server, &Limits::default());
+    server.send(Message::from(vec![0; 100_000])).unwrap();
+    let queued = server.queued();
+    for i in 0..1000u32 {
+        feed(&mut server, &frame(Role::Server, 0x89, &i.to_be_bytes()));
+        assert_eq!(server.queued(), queued + 6);
+    }
+    let frames = parse(&drain(&mut server));
+    let pongs: Vec<_> = frames.iter().filter(|frame| frame.first == 0x8a).collect();
+    assert_eq!(pongs.len(), 1);
+    assert_eq!(pongs[0].payload, 999u32.to_be_bytes());
+}
+
+#[test]
+fn an_idle_connection_holds_no_buffer() {
+    let mut server = endpoint(Role::Server, &Limits::default());
+    assert_eq!(server.take_buffer(), None);
+    server.send(Message::from("x")).unwrap();
+    assert_eq!(server.take_buffer(), None, "not while there is something in it");
+    drain(&mut server);
+    let mut buffer = server.take_buffer().unwrap();
+    assert_eq!(server.take_buffer(), None);
+    buffer.put_slice(b"stale");
+    server.give_buffer(buffer);
+    server.send(Message::from("y")).unwrap();
+    assert_eq!(drain(&mut server), b"\x81\x01y");
+}
+
+/// A connection with a full state is a few words; nothing large is inline.
+#[test]
+fn a_connection_is_small() {
+    let size = size_of::<Connection>();
+    assert!(size <= 520, "{size}");
+}
+
+#[test]
+fn what_was_written_is_let_go() {
+    let mut server = endpoint(Role::Server, &Limits::default());
+    let payload = Bytes::from(vec![1; 50_000]);
+    server.send(payload.clone().into()).unwrap();
+    assert!(!payload.is_unique());
+    drain(&mut server);
+    assert!(payload.is_unique());
+}

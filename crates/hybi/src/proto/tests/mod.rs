@@ -1,0 +1,9 @@
+//! Promises of the whole protocol, kept by two endpoints or by one against written-out bytes.
+
+mod closing;
+mod memory;
+mod pair;
+mod random;
+mod receive;
+mod send;
+mod wire;
