@@ -106,10 +106,7 @@ impl Server {
             })
         };
         let connection = builder
-            .serve_connection_with_upgrades(
-                TokioIo::new(stream),
-                TowerToHyperService::new(service),
-            )
+            .serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service))
             .into_owned();
         let connection = graceful.watch(connection);
         let deadline = tokio::time::Instant::now() + self.config.handshake_timeout;

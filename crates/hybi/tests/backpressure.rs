@@ -259,11 +259,7 @@ async fn a_socket_inside_futures_unordered_answers_at_once() {
             Ok::<_, BoxError>(())
         };
         let idle = async { while all.next().await.is_some() {} };
-        let (echo, ()) = join(
-            async { join_all([echo]).await.pop().expect("one") },
-            idle,
-        )
-        .await;
+        let (echo, ()) = join(async { join_all([echo]).await.pop().expect("one") }, idle).await;
         echo
     })
     .await;

@@ -61,11 +61,12 @@ async fn echoes_of_messages_before_a_violation_go_out_before_its_close() {
 async fn a_handler_that_returns_closes_with_1000_and_one_that_fails_with_1011() {
     for (result, code) in [(Ok(()), 1000), (Err(BoxError::from("no")), 1011)] {
         let (io, mut peer) = Peer::pair(1 << 16);
-        let session = tokio::spawn(Session::new(io, Config::server(), |mut socket: Socket| async move {
-            socket.send("last words").await?;
-            drop(socket);
-            result
-        }));
+        let session =
+            tokio::spawn(Session::new(io, Config::server(), |mut socket: Socket| async move {
+                socket.send("last words").await?;
+                drop(socket);
+                result
+            }));
         assert_eq!(peer.recv().await, (0x81, b"last words".to_vec()));
         assert_eq!(peer.recv().await, (0x88, close_body(code, "")));
         peer.send_close(code, "").await;

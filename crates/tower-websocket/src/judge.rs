@@ -4,9 +4,7 @@ use std::{future::poll_fn, mem, sync::Arc, task::Poll};
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, Request, Response, StatusCode, Uri,
-    header::RETRY_AFTER,
-    request::Parts,
+    HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header::RETRY_AFTER, request::Parts,
 };
 use hybi::{
     handshake::{Refusal, ServerHandshake},
@@ -151,7 +149,10 @@ async fn ready_handler<H: Handler, P>(layer: &WebSocketLayer<H, P>) -> Option<H>
         Ok(()) => Some(handler),
         Err(error) => {
             let error = error.into();
-            tracing::error!(error = &*error as &dyn std::error::Error, "the WebSocket handler is not ready");
+            tracing::error!(
+                error = &*error as &dyn std::error::Error,
+                "the WebSocket handler is not ready"
+            );
             None
         }
     }

@@ -126,11 +126,7 @@ impl<H: Handler> WebSocketLayer<H> {
 impl<H, P> WebSocketLayer<H, P> {
     /// Replaces the policy, which decides about each handshake. Default: [`SameOrigin`].
     pub fn policy<Q: Policy>(self, policy: Q) -> WebSocketLayer<H, Q> {
-        WebSocketLayer {
-            handler: self.handler,
-            policy: Arc::new(policy),
-            settings: self.settings,
-        }
+        WebSocketLayer { handler: self.handler, policy: Arc::new(policy), settings: self.settings }
     }
 
     /// Replaces the limits of each socket. A policy can tighten them for one.

@@ -68,8 +68,7 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let protocol = request.extensions().get::<Protocol>().map(Protocol::as_str);
-        let kind =
-            classify(request.method(), request.version(), request.headers(), protocol);
+        let kind = classify(request.method(), request.version(), request.headers(), protocol);
         match kind {
             RequestKind::Other => ResponseFuture::pass(self.inner.call(request)),
             RequestKind::Handshake(_) => {

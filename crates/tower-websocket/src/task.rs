@@ -65,7 +65,10 @@ fn report(ended: &Ended) {
         HandlerEnd::Returned => {}
         HandlerEnd::Dropped => tracing::debug!("the WebSocket handler was aborted"),
         HandlerEnd::Failed(error) if is_about_the_peer(&**error) => {
-            tracing::debug!(error = &**error as &dyn StdError, "the WebSocket handler has lost its peer");
+            tracing::debug!(
+                error = &**error as &dyn StdError,
+                "the WebSocket handler has lost its peer"
+            );
         }
         HandlerEnd::Failed(error) => {
             tracing::error!(error = &**error as &dyn StdError, "the WebSocket handler failed");

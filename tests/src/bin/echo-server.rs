@@ -15,8 +15,8 @@ use clap::{Parser, ValueEnum};
 use tests::serve::{Server, ServerConfig};
 use tower_websocket::{
     BoxError, CloseCode, Limits, Message, Sessions, Timeouts, WebSocket, WebSocketLayer,
+    handler::{Handler, per_message},
     handler_fn,
-    handler::{per_message, Handler},
     policy::{AllowHosts, AllowOrigins, BoxPolicy, Policy, SameOrigin, Subprotocols},
 };
 
@@ -128,8 +128,7 @@ fn app(args: &Args, sessions: &Sessions, handler: impl Handler) -> Result<Router
     if let Some(bytes) = args.max_message {
         limits = limits.max_message(bytes);
     }
-    let timeouts =
-        Timeouts::default().close(Duration::try_from_secs_f64(args.close_timeout)?);
+    let timeouts = Timeouts::default().close(Duration::try_from_secs_f64(args.close_timeout)?);
     let layer = WebSocketLayer::new(handler)
         .policy(policy(args)?)
         .limits(limits)

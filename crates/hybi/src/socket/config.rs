@@ -40,12 +40,7 @@ impl Config {
     }
 
     fn new(role: Role) -> Self {
-        Self {
-            role,
-            limits: Limits::default(),
-            timeouts: Timeouts::default(),
-            subprotocol: None,
-        }
+        Self { role, limits: Limits::default(), timeouts: Timeouts::default(), subprotocol: None }
     }
 
     /// Replaces the size limits.
@@ -81,7 +76,6 @@ impl Config {
     }
 
     /// The timeouts.
-    #[must_use]
     pub fn get_timeouts(&self) -> &Timeouts {
         &self.timeouts
     }

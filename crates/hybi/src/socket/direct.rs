@@ -114,9 +114,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Direct<T> {
 
     /// Ready when a message may be queued, or never can be again.
     pub(crate) fn poll_ready(&mut self, cx: &Context<'_>) -> Poll<()> {
-        self.poll_write(cx, |core| {
-            core.can_send() || core.is_gone() || core.conn.close_queued()
-        })
+        self.poll_write(cx, |core| core.can_send() || core.is_gone() || core.conn.close_queued())
     }
 
     pub(crate) fn poll_flush(&mut self, cx: &Context<'_>) -> Poll<()> {

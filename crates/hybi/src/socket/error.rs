@@ -51,10 +51,7 @@ impl Error {
     /// failed, a deadline passed, or this end aborted (1006 in RFC 6455 section 7.1.5).
     #[must_use]
     pub fn is_disconnect(&self) -> bool {
-        matches!(
-            *self.kind,
-            Kind::Disconnected | Kind::Io(_) | Kind::TimedOut(_) | Kind::Aborted
-        )
+        matches!(*self.kind, Kind::Disconnected | Kind::Io(_) | Kind::TimedOut(_) | Kind::Aborted)
     }
 
     /// A deadline of [`Timeouts`](super::Timeouts) passed.

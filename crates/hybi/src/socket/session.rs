@@ -200,9 +200,7 @@ impl<T, F> Drop for Session<T, F> {
 
 impl<T, F> fmt::Debug for Session<T, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session")
-            .field("handler", &self.handler.is_some())
-            .finish_non_exhaustive()
+        f.debug_struct("Session").field("handler", &self.handler.is_some()).finish_non_exhaustive()
     }
 }
 

@@ -103,11 +103,7 @@ impl Shared {
 
     /// Gives the core to an operation of the socket's user. Pending while the session has it on
     /// another thread.
-    pub(crate) fn poll_core<R>(
-        &self,
-        cx: &Context<'_>,
-        f: impl FnOnce(&mut Core) -> R,
-    ) -> Poll<R> {
+    pub(crate) fn poll_core<R>(&self, cx: &Context<'_>, f: impl FnOnce(&mut Core) -> R) -> Poll<R> {
         match self.access(f, |slot| {
             if !slot.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
                 slot.waiting.push(cx.waker().clone());

@@ -26,7 +26,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Sink<Message> for WebSocket<T> {
     type Error = Error;
 
     fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        WebSocket::poll_ready(&mut self, cx)
+        Self::poll_ready(&mut self, cx)
     }
 
     fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), Error> {
@@ -34,11 +34,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Sink<Message> for WebSocket<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        WebSocket::poll_flush(&mut self, cx)
+        Self::poll_flush(&mut self, cx)
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let frame = CloseFrame::new(CloseCode::NORMAL, CloseReason::default());
-        WebSocket::poll_close(&mut self, &frame, cx)
+        Self::poll_close(&mut self, &frame, cx)
     }
 }

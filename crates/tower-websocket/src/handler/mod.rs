@@ -48,7 +48,9 @@ use http::Request;
 use tower_service::Service;
 
 pub use self::{
-    function::{HandlerFn, HandlerFuture, Outcome, RequestHandlerFn, handler_fn, handler_fn_with_request},
+    function::{
+        HandlerFn, HandlerFuture, Outcome, RequestHandlerFn, handler_fn, handler_fn_with_request,
+    },
     per_message::{PerMessage, PerMessageFuture, Reply, Shared, per_message, per_message_with},
 };
 use crate::{BoxError, WebSocket};
