@@ -75,16 +75,25 @@ mod keys {
             if self.broken {
                 return Err(NoKey);
             }
-            BYTES.with_borrow_mut(|batch| {
-                if batch.used + 4 > BATCH {
-                    getrandom::fill(&mut batch.bytes).map_err(|_| NoKey)?;
-                    batch.used = 0;
-                }
+            let key = BYTES.try_with(|batch| batch.borrow_mut().next());
+            // A thread that ends has no batch any more.
+            key.unwrap_or_else(|_| {
                 let mut key = [0; 4];
-                key.copy_from_slice(&batch.bytes[batch.used..batch.used + 4]);
-                batch.used += 4;
-                Ok(key)
+                getrandom::fill(&mut key).map(|()| key).map_err(|_| NoKey)
             })
+        }
+    }
+
+    impl Batch {
+        fn next(&mut self) -> Result<[u8; 4], NoKey> {
+            if self.used + 4 > BATCH {
+                getrandom::fill(&mut self.bytes).map_err(|_| NoKey)?;
+                self.used = 0;
+            }
+            let mut key = [0; 4];
+            key.copy_from_slice(&self.bytes[self.used..self.used + 4]);
+            self.used += 4;
+            Ok(key)
         }
     }
 }

@@ -74,10 +74,9 @@
 //!
 //! # What it holds
 //!
-//! Memory grows with bytes received, never with a length announced: a header that announces the longest
-//! message allowed reserves nothing until payload comes, and then at most 16 KiB or as much again as was
-//! received. [`Limits`] bounds the rest. An idle connection holds no buffer once
-//! [`Connection::take_buffer`] took the output's.
+//! Memory grows with bytes received, never with a length announced: for an unfinished message at most
+//! 16 KiB are reserved ahead, or as much again as was received if that is more. [`Limits`] bounds the rest.
+//! An idle connection holds no buffer once [`Connection::take_buffer`] took the output's.
 //!
 //! The output is bounded by the driver, who compares [`Connection::queued`] with a mark before sending.
 //! What the peer can add to it by itself is bounded here: pongs go behind at most 16 KiB of output, and past

@@ -1,6 +1,6 @@
 //! What a peer can make an endpoint hold.
 
-use bytes::{BufMut, Bytes};
+use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::proto::{Connection, Limits, Message, Role};
 
@@ -130,7 +130,8 @@ fn an_idle_connection_holds_no_buffer() {
     buffer.put_slice(b"stale");
     server.give_buffer(buffer);
     server.send(Message::from("y")).unwrap();
-    assert_eq!(drain(&mut server), b"\x81\x01y");
+    server.give_buffer(BytesMut::from(&b"more"[..]));
+    assert_eq!(drain(&mut server), b"\x81\x01y", "a second buffer takes nothing away");
 }
 
 /// A connection with a full state is a few words; nothing large is inline.

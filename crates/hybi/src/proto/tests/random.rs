@@ -76,8 +76,7 @@ fn act(step: Step, end: &mut End, other: &mut End, did: &mut Did) {
 
 /// What `to` must have seen once everything that `from` did has arrived.
 fn check(from: &Did, to_did: &Did, to: &End, back: &End) {
-    // L-07: everything sent before the Close arrives, in order, except behind the receiver's... nothing:
-    // a receiver goes on reading until the peer's Close (L-08).
+    // L-07, L-08: everything sent before a Close arrives and in order, also after the receiver's own.
     assert!(to.messages() == from.messages);
     let pings: Vec<_> = to
         .events

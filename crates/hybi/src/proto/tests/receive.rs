@@ -165,6 +165,45 @@ fn a_frame_over_the_limit_is_refused_before_its_payload_and_its_key() {
     }
 }
 
+/// F-05, S-01: also when all of it is there.
+#[test]
+fn a_whole_message_is_held_to_the_tighter_of_both_limits() {
+    for limits in [
+        Limits::default().max_message(200).max_frame(300),
+        Limits::default().max_message(300).max_frame(200),
+    ] {
+        for opcode in [0x81, 0x82] {
+            let message = |bytes: &[u8]| match opcode {
+                0x81 => text(std::str::from_utf8(bytes).unwrap()),
+                _ => binary(bytes),
+            };
+            check(&limits, &[(opcode, &[b'a'; 200])], &[message(&[b'a'; 200])], None);
+            let violation = if limits.max_message == 200 {
+                Violation::MessageTooBig { limit: 200 }
+            } else {
+                Violation::FrameTooBig { announced: 201, limit: 200 }
+            };
+            check(&limits, &[(opcode, &[b'a'; 201])], &[], Some(violation));
+        }
+    }
+    check(&Limits::default().max_message(0), &[(0x82, b"")], &[binary(b"")], None);
+}
+
+/// F-03: also when all of it is there.
+#[test]
+fn a_whole_frame_with_a_length_too_long_in_form_is_refused() {
+    for len in [0, 5, 125] {
+        let mut wire = vec![0x82, 0x7e, 0, len];
+        wire.extend(vec![b'x'; len.into()]);
+        let outcome = feed_every_way(Role::Client, &Limits::default(), &wire);
+        assert_eq!(outcome, (vec![], Some(Violation::NonMinimalLength)), "{len}");
+    }
+    let mut wire = vec![0x82, 0x7f, 0, 0, 0, 0, 0, 0, 1, 0];
+    wire.extend([0; 256]);
+    let outcome = feed_every_way(Role::Client, &Limits::default(), &wire);
+    assert_eq!(outcome, (vec![], Some(Violation::NonMinimalLength)));
+}
+
 /// F-05: a frame's own limit holds where the message's would not be passed.
 #[test]
 fn the_frame_limit_is_its_own() {
