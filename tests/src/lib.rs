@@ -1,3 +1,5 @@
 //! Support for the tests of the whole: an accept loop as the documentation recommends it.
 
+pub mod client;
 pub mod serve;
+pub mod wire;

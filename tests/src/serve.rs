@@ -21,7 +21,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::net::{TcpListener, TcpStream};
-use tower::{Service, ServiceExt};
+use tower::ServiceExt;
 
 /// What bounds a connection before it is a WebSocket.
 #[derive(Clone, Debug)]

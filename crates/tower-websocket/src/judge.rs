@@ -1,6 +1,6 @@
 //! How a handshake is judged: its form, the policy, the handler's readiness; then the answer.
 
-use std::{future::poll_fn, mem, sync::Arc, task::Poll};
+use std::{future::poll_fn, mem, sync::Arc, task::{Context, Poll}};
 
 use bytes::Bytes;
 use http::{
@@ -14,6 +14,7 @@ use hyper::ext::Protocol;
 use tracing::Instrument;
 
 use crate::{
+    BoxError, commit,
     future::Verdict,
     handler::Handler,
     layer::{Settings, WebSocketLayer},
@@ -70,9 +71,10 @@ pub(crate) async fn judge<H: Handler, P: Policy>(
         }
         Ok(Decision::Accept(accept)) => accept,
     };
-    let (parts, handshake) = attempt.into_parts();
+    let (mut parts, handshake) = attempt.into_parts();
+    let deferred = commit::is_deferred(&mut parts.extensions);
 
-    let response = match response(&handshake, &accept) {
+    let mut response = match response(&handshake, &accept) {
         Ok(response) => response,
         Err(refusal) => return refuse(refusal),
     };
@@ -112,8 +114,13 @@ pub(crate) async fn judge<H: Handler, P: Policy>(
         config: config(settings, &accept),
         guard,
     };
-    // A task of its own, so that nothing of this request's stays with the socket.
-    tokio::spawn(start.run().instrument(span));
+    let task = start.run().instrument(span);
+    if deferred {
+        commit::defer(response.extensions_mut(), task);
+    } else {
+        // A task of its own, so that nothing of this request's stays with the socket.
+        tokio::spawn(task);
+    }
     Verdict::Answer(response)
 }
 
@@ -136,23 +143,20 @@ fn response(handshake: &ServerHandshake, accept: &Accept) -> Result<Response<Byt
 async fn ready_handler<H: Handler, P>(layer: &WebSocketLayer<H, P>) -> Option<H> {
     let mut handler = layer.clone_handler();
     let settings = &layer.settings;
-    let at_once = poll_fn(|cx| Poll::Ready(handler.poll_ready(cx))).await;
-    let result = match at_once {
+    let mut poll_ready = |cx: &mut Context<'_>| handler.poll_ready(cx).map_err(Into::into);
+    let result: Result<(), BoxError> = match poll_fn(|cx| Poll::Ready(poll_ready(cx))).await {
         Poll::Ready(result) => result,
         Poll::Pending => {
             let _waiting = settings.enter_waiting()?;
-            let ready = poll_fn(|cx| handler.poll_ready(cx));
+            let ready = poll_fn(poll_ready);
             tokio::time::timeout(settings.readiness_timeout, ready).await.ok()?
         }
     };
     match result {
         Ok(()) => Some(handler),
         Err(error) => {
-            let error = error.into();
-            tracing::error!(
-                error = &*error as &dyn std::error::Error,
-                "the WebSocket handler is not ready"
-            );
+            let error = &*error as &dyn std::error::Error;
+            tracing::error!(error, "the WebSocket handler is not ready");
             None
         }
     }

@@ -44,8 +44,8 @@ use crate::{
 ///
 /// # What the layers around it see
 ///
-/// A response with status 101, or 200 for `CONNECT`. Do not replace it: the connection is upgraded
-/// whatever status goes out over HTTP/1.1, and the handler runs.
+/// A response with status 101, or 200 for `CONNECT`. A layer that replaces it does not keep the
+/// handler from running, unless a [`CommitLayer`](crate::commit::CommitLayer) is outermost.
 ///
 /// # Cost
 ///

@@ -2,6 +2,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod body;
+pub mod commit;
 mod future;
 pub mod handler;
 mod judge;

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     fmt,
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -142,8 +143,7 @@ impl Sessions {
 
     async fn wait_empty(&self) {
         loop {
-            let empty = self.inner.empty.notified();
-            tokio::pin!(empty);
+            let mut empty = pin!(self.inner.empty.notified());
             empty.as_mut().enable();
             if self.is_empty() {
                 return;
@@ -206,9 +206,9 @@ impl SessionGuard {
         }
     }
 
-    /// Resolves at the deadline of a drain.
-    pub(crate) async fn aborted(&self) {
-        self.sessions.inner.abort.cancelled().await;
+    /// Waits for `future`, but not past the deadline of a drain.
+    pub(crate) async fn unless_aborted<F: Future>(&self, future: F) -> Option<F::Output> {
+        self.sessions.inner.abort.run_until_cancelled(future).await
     }
 }
 

@@ -25,10 +25,8 @@ pub(crate) struct Start<H> {
 impl<H: Handler> Start<H> {
     pub(crate) async fn run(self) {
         let Self { mut handler, request, upgrade, upgrade_timeout, config, guard } = self;
-        let upgraded = tokio::select! {
-            upgraded = tokio::time::timeout(upgrade_timeout, upgrade.wait()) => upgraded,
-            () = guard.aborted() => return,
-        };
+        let upgraded = tokio::time::timeout(upgrade_timeout, upgrade.wait());
+        let Some(upgraded) = guard.unless_aborted(upgraded).await else { return };
         let (transport, early) = match upgraded.unwrap_or_else(|_| Err(UpgradeError::timed_out())) {
             Ok(upgraded) => upgraded,
             Err(error) => {

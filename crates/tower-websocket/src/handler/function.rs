@@ -43,6 +43,7 @@ impl Outcome for Result<(), BoxError> {
     }
 }
 
+#[expect(unnameable_types, reason = "a sealed trait")]
 mod sealed {
     pub trait Sealed {}
     impl Sealed for () {}

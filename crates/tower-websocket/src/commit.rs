@@ -1,0 +1,157 @@
+//! Serves a socket only once the response that accepts it has passed every layer.
+//!
+//! Over HTTP/1.1, hyper hands the connection over whatever status goes out. A layer between a
+//! [`WebSocketLayer`](crate::WebSocketLayer) and the server that turns its 101 into something else,
+//! as an error mapper or tower-http's compression may, therefore does not keep the handler from
+//! running: the client is told 403, goes on to speak WebSocket, and is served.
+//!
+//! [`CommitLayer`] excludes that. It goes outermost; a `WebSocketLayer` somewhere below it no
+//! longer starts the handler itself but sends it along with the response, and the `CommitLayer`
+//! starts it if the status still says so. Without a `CommitLayer`, do not replace the response.
+//!
+//! ```
+//! use axum::{Router, routing::any};
+//! use http::StatusCode;
+//! use tower_websocket::{WebSocketLayer, commit::CommitLayer, handler_fn};
+//!
+//! # let rewrite = tower::util::MapResponseLayer::new(|response: axum::response::Response| response);
+//! let chat = WebSocketLayer::new(handler_fn(|_socket| async {}));
+//! let app: Router = Router::new()
+//!     .route("/chat", any(async || StatusCode::NOT_FOUND).layer(chat))
+//!     .layer(rewrite)
+//!     .layer(CommitLayer::new());
+//! ```
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll, ready},
+};
+
+use http::{Extensions, Method, Request, Response, StatusCode};
+use pin_project_lite::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+
+/// Starts the handlers of the accepted handshakes below it. See the [module's documentation](self).
+#[derive(Clone, Copy, Debug, Default)]
+#[must_use]
+pub struct CommitLayer {
+    _private: (),
+}
+
+impl CommitLayer {
+    /// Makes the layer.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl<S> Layer<S> for CommitLayer {
+    type Service = Commit<S>;
+
+    fn layer(&self, inner: S) -> Commit<S> {
+        Commit { inner }
+    }
+}
+
+/// The service of [`CommitLayer`].
+#[derive(Clone, Debug)]
+pub struct Commit<S> {
+    inner: S,
+}
+
+impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for Commit<S>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+{
+    type Response = Response<ResBody>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+        let accepted = match *request.method() {
+            Method::GET => StatusCode::SWITCHING_PROTOCOLS,
+            Method::CONNECT => StatusCode::OK,
+            // Nothing else can be a handshake.
+            _ => return ResponseFuture { inner: self.inner.call(request), accepted: None },
+        };
+        request.extensions_mut().insert(Marker);
+        ResponseFuture { inner: self.inner.call(request), accepted: Some(accepted) }
+    }
+}
+
+pin_project! {
+    /// The future of [`Commit`].
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ResponseFuture<F> {
+        #[pin]
+        inner: F,
+        // The status that accepts a handshake made by the method of the request.
+        accepted: Option<StatusCode>,
+    }
+}
+
+impl<F, B, E> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+{
+    type Output = Result<Response<B>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let mut response = ready!(this.inner.poll(cx))?;
+        if let Some(start) = response.extensions_mut().remove::<Deferred>() {
+            if *this.accepted == Some(response.status()) {
+                start.spawn();
+            } else {
+                tracing::debug!(
+                    status = response.status().as_u16(),
+                    "the response to an accepted WebSocket handshake was replaced"
+                );
+            }
+        }
+        Poll::Ready(Ok(response))
+    }
+}
+
+impl<F> fmt::Debug for ResponseFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}
+
+/// In a request: there is a [`CommitLayer`] above.
+#[derive(Clone, Copy)]
+struct Marker;
+
+/// In a response: the task that serves the socket. Extensions are `Clone`; the task is not.
+#[derive(Clone)]
+struct Deferred(Arc<Mutex<Option<Task>>>);
+
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl Deferred {
+    fn spawn(self) {
+        let task = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(task) = task {
+            tokio::spawn(task);
+        }
+    }
+}
+
+/// Whether a request came through a [`CommitLayer`].
+pub(crate) fn is_deferred(request: &mut Extensions) -> bool {
+    request.remove::<Marker>().is_some()
+}
+
+/// Sends `task` along with a response.
+pub(crate) fn defer(response: &mut Extensions, task: impl Future<Output = ()> + Send + 'static) {
+    response.insert(Deferred(Arc::new(Mutex::new(Some(Box::pin(task))))));
+}
