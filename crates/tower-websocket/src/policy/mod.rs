@@ -1,1 +1,188 @@
 //! Who may open a WebSocket.
+//!
+//! A [`Policy`] sees every handshake that is in due form, before anything is answered, and makes a
+//! [`Decision`] of it: [`Accept`], [`Refuse`] with an HTTP answer, or pass it on to the inner service
+//! as an ordinary request. It is a value that each layer owns, and it does no IO of its own, so that
+//! it can be tested without a server:
+//!
+//! ```
+//! use http::{Request, StatusCode};
+//! use tower_websocket::policy::{Attempt, Decision, Policy, SameOrigin, Subprotocols};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let policy = SameOrigin::new().and(Subprotocols::new(["chat.v2", "chat.v1"])?);
+//!
+//! let handshake = |origin: &str| {
+//!     let request = Request::get("/chat")
+//!         .header("Host", "chat.example.com")
+//!         .header("Upgrade", "websocket")
+//!         .header("Connection", "Upgrade")
+//!         .header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
+//!         .header("Sec-WebSocket-Version", "13")
+//!         .header("Sec-WebSocket-Protocol", "chat.v1")
+//!         .header("Origin", origin)
+//!         .body(())?;
+//!     Ok::<_, Box<dyn std::error::Error>>(Attempt::from_request(&request)?)
+//! };
+//!
+//! match policy.decide(&handshake("https://chat.example.com")?).await {
+//!     Decision::Accept(accept) => assert_eq!(accept.get_subprotocol(), Some("chat.v1")),
+//!     other => panic!("{other:?}"),
+//! }
+//! match policy.decide(&handshake("https://evil.example")?).await {
+//!     Decision::Refuse(refuse) => assert_eq!(refuse.status(), StatusCode::FORBIDDEN),
+//!     other => panic!("{other:?}"),
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Why there is one by default
+//!
+//! A browser lets the page of any site open a WebSocket to any server, and sends that server's
+//! cookies along. Neither the same-origin policy nor CORS applies, so that the check of `Origin` is
+//! the only defence against cross-site WebSocket hijacking ([RFC 6455, section 10.2]); `SameSite`
+//! cookies are a second line. A layer without another policy therefore has [`SameOrigin`].
+//!
+//! | policy | accepts |
+//! |---|---|
+//! | [`SameOrigin`] | pages of the host that the handshake is sent to |
+//! | [`AllowOrigins`] | pages of a list of origins, instead of the above |
+//! | [`AllowHosts`] | handshakes sent to a list of hosts: the defence against DNS rebinding |
+//! | [`Paths`] | a list of paths, and passes all others to the inner service |
+//! | [`Subprotocols`] | everything, and chooses the subprotocol |
+//! | [`DangerouslyAnyOrigin`] | everything |
+//! | [`policy_fn`] | what a closure says |
+//!
+//! `Origin` is no authentication: every program but a browser can send what it likes. A policy about
+//! origins protects the users of a browser, who prove themselves by a cookie, a token or a client
+//! certificate, which an outer layer or a policy checks:
+//!
+//! ```
+//! use http::{HeaderValue, header};
+//! use tower_websocket::policy::{
+//!     Accept, Attempt, Decision, Policy, Refuse, SameOrigin, policy_fn,
+//! };
+//!
+//! # async fn session_of(_: Option<&HeaderValue>) -> Option<()> { None }
+//! let policy = SameOrigin::new().and(policy_fn(async |attempt: Attempt| {
+//!     match session_of(attempt.headers().get(header::COOKIE)).await {
+//!         Some(_) => Decision::Accept(Accept::new()),
+//!         None => Decision::Refuse(Refuse::unauthorized(HeaderValue::from_static("Bearer"))),
+//!     }
+//! }));
+//! # fn is_policy(_: impl Policy) {}
+//! # is_policy(policy);
+//! ```
+//!
+//! Compare secrets in constant time, and remember that a session outlives a log-out unless the handler
+//! closes it.
+//!
+//! [RFC 6455, section 10.2]: https://www.rfc-editor.org/rfc/rfc6455#section-10.2
+
+mod any_origin;
+mod attempt;
+mod authority;
+mod combinators;
+mod decision;
+mod hosts;
+mod origin;
+mod origin_list;
+mod paths;
+mod policy_fn;
+mod same_origin;
+mod subprotocols;
+
+use std::future::Future;
+
+pub use self::{
+    any_origin::DangerouslyAnyOrigin,
+    attempt::{Attempt, PeerAddr},
+    authority::Authority,
+    combinators::{And, BoxPolicy, Or},
+    decision::{Accept, Decision, Refuse},
+    hosts::{AllowHosts, InvalidHostPattern},
+    origin::{Origin, TupleOrigin},
+    origin_list::{AllowOrigins, InvalidOriginPattern},
+    paths::Paths,
+    policy_fn::{PolicyFn, policy_fn},
+    same_origin::SameOrigin,
+    subprotocols::Subprotocols,
+};
+
+/// Decides who may open a WebSocket. See the [module docs](self) for an example.
+///
+/// An implementation writes an `async fn`:
+///
+/// ```
+/// use tower_websocket::policy::{Accept, Attempt, Decision, Policy, Refuse};
+///
+/// struct Members;
+///
+/// impl Policy for Members {
+///     async fn decide(&self, attempt: &Attempt) -> Decision {
+///         if attempt.headers().contains_key("x-member") {
+///             Accept::new().into()
+///         } else {
+///             Refuse::forbidden("members only").into()
+///         }
+///     }
+/// }
+/// # fn is_policy(_: impl Policy) {}
+/// # is_policy(Members);
+/// ```
+///
+/// There is no implementation for `Option<P>`: `Some(a).and(Some(b))` would be `Option::and`, which
+/// forgets `a`. A policy that is chosen when the program runs is a [`BoxPolicy`].
+///
+/// ```compile_fail,E0277
+/// # use tower_websocket::policy::{Policy, SameOrigin};
+/// # fn is_policy(_: impl Policy) {}
+/// is_policy(Some(SameOrigin::new()));
+/// ```
+///
+/// # Cancel safety
+///
+/// The future is dropped when the client goes away or the layer's time for policies is up. A policy
+/// that changes something (counts, takes a ticket) has to undo it then.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a WebSocket policy",
+    note = "wrap a closure in `policy_fn`; a policy is `Send + Sync + 'static`"
+)]
+pub trait Policy: Send + Sync + 'static {
+    /// Judges one handshake.
+    fn decide(&self, attempt: &Attempt) -> impl Future<Output = Decision> + Send;
+
+    /// Accepts what both policies accept; `self` is asked first.
+    ///
+    /// The first refusal or pass is the decision. Two accepts are merged: the first's subprotocol
+    /// wins, header fields are added up, of the limits the tighter ones hold.
+    fn and<Q: Policy>(self, other: Q) -> And<Self, Q>
+    where
+        Self: Sized,
+    {
+        And::new(self, other)
+    }
+
+    /// Accepts what either policy accepts; `self` is asked first, and `other` only if it refuses.
+    ///
+    /// The first accept or pass is the decision; if both refuse, the last refusal.
+    fn or<Q: Policy>(self, other: Q) -> Or<Self, Q>
+    where
+        Self: Sized,
+    {
+        Or::new(self, other)
+    }
+
+    /// The policy without its type.
+    fn boxed(self) -> BoxPolicy
+    where
+        Self: Sized,
+    {
+        BoxPolicy::new(self)
+    }
+}
+
+#[cfg(test)]
+mod tests;
