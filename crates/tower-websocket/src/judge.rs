@@ -1,6 +1,11 @@
 //! How a handshake is judged: its form, the policy, the handler's readiness; then the answer.
 
-use std::{future::poll_fn, mem, sync::Arc, task::{Context, Poll}};
+use std::{
+    future::poll_fn,
+    mem,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use bytes::Bytes;
 use http::{

@@ -79,7 +79,7 @@ impl Clone for Settings {
     fn clone(&self) -> Self {
         Self {
             config: Arc::clone(&self.config),
-            handshake_limits: self.handshake_limits.clone(),
+            handshake_limits: self.handshake_limits,
             sessions: self.sessions.clone(),
             policy_timeout: self.policy_timeout,
             readiness_timeout: self.readiness_timeout,
