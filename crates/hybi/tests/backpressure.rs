@@ -135,6 +135,38 @@ async fn reading_stops_once_the_read_ahead_is_full() {
     }
 }
 
+/// Limits of nothing slow a socket down to one message at a time; they do not stop it.
+#[tokio::test]
+async fn a_mark_and_a_read_ahead_of_zero_still_let_one_message_pass() {
+    let limits = Limits::default().output_mark(0).read_ahead(0);
+    let (a, b) = tokio::io::duplex(16);
+    let echo = |mut socket: Socket| async move {
+        while let Some(message) = socket.recv().await? {
+            socket.send(message).await?;
+        }
+        Ok(())
+    };
+    tokio::spawn(Session::new(a, Config::server().limits(limits.clone()), echo));
+    let mut client = WebSocket::new(b, Config::client().limits(limits));
+    for n in 0..100 {
+        client.send(message(n)).await.unwrap();
+        assert_eq!(client.recv().await.unwrap(), Some(message(n)));
+    }
+}
+
+/// What is fed leaves in one write with the next flush.
+#[tokio::test]
+async fn fed_messages_leave_together() {
+    let (io, mut peer) = Peer::pair(1000);
+    let mut socket = WebSocket::new(io, Config::server());
+    for _ in 0..10 {
+        socket.feed("12345678").await.unwrap();
+    }
+    assert!(poll_once(peer.recv()).is_pending(), "nothing was written yet");
+    socket.flush().await.unwrap();
+    assert_eq!(peer.read_once().await.len(), 100);
+}
+
 #[tokio::test]
 async fn a_handler_that_waits_to_send_still_answers_pings() {
     let (io, mut peer) = Peer::pair(1 << 10);

@@ -152,12 +152,15 @@ impl Core {
     pub(crate) fn next(&mut self) -> Option<Next> {
         if let Some(message) = self.ready.pop_front() {
             self.ready_size -= message.len() + MESSAGE_OVERHEAD;
+            if self.ready.is_empty() {
+                self.ready = VecDeque::new();
+            }
             return Some(Next::Message(message));
         }
         if let Some(message) = self.decode() {
             return Some(Next::Message(message));
         }
-        self.end.is_some().then_some(Next::End)
+        (self.end.is_some() || self.gone).then_some(Next::End)
     }
 
     /// Decodes input up to the next message that is of interest.
@@ -218,7 +221,8 @@ impl Core {
     }
 
     fn is_read_ahead_full(&self) -> bool {
-        self.ready_size >= self.config.limits.read_ahead
+        // One message is read in any case: it may be what the user waits for.
+        !self.ready.is_empty() && self.ready_size >= self.config.limits.read_ahead
     }
 
     /// Whether the transport should be read.
@@ -342,7 +346,8 @@ impl Core {
 
     /// Whether a further message may be queued.
     pub(crate) fn can_send(&self) -> bool {
-        self.conn.queued() < self.config.limits.output_mark
+        // One message is taken in any case.
+        self.conn.queued() < self.config.limits.output_mark || !self.conn.has_output()
     }
 
     pub(crate) fn send(&mut self, message: Message) -> Result<(), Error> {

@@ -114,7 +114,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Direct<T> {
 
     /// Ready when a message may be queued, or never can be again.
     pub(crate) fn poll_ready(&mut self, cx: &Context<'_>) -> Poll<()> {
-        self.poll_write(cx, |core| core.can_send() || core.is_gone() || core.conn.close_queued())
+        let done = |core: &Core| core.can_send() || core.is_gone() || core.conn.close_queued();
+        if done(&self.core) { Poll::Ready(()) } else { self.poll_write(cx, done) }
     }
 
     pub(crate) fn poll_flush(&mut self, cx: &Context<'_>) -> Poll<()> {

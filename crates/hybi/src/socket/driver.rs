@@ -260,7 +260,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                     }
                 }
                 Stage::AwaitingEof => {
-                    ready!(self.poll_discard(cx, &mut usize::MAX.clone()));
+                    let mut unlimited = usize::MAX;
+                    ready!(self.poll_discard(cx, &mut unlimited));
                     let within = self.timeouts().linger;
                     self.enter(Stage::ShuttingDown, within);
                 }

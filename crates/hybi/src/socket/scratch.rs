@@ -17,24 +17,25 @@ thread_local! {
 
 /// The thread's read buffer, zeroed once when the thread first reads.
 pub(crate) fn take_read() -> Vec<u8> {
-    let buffer = READ.take();
+    // A thread at its end has none left.
+    let buffer = READ.try_with(Cell::take).unwrap_or_default();
     if buffer.is_empty() { vec![0; READ_SIZE] } else { buffer }
 }
 
 pub(crate) fn give_read(buffer: Vec<u8>) {
-    READ.set(buffer);
+    let _ = READ.try_with(|slot| slot.set(buffer));
 }
 
 /// An empty buffer for output, with the capacity that an earlier socket left in it.
 pub(crate) fn take_write() -> BytesMut {
-    WRITE.take().unwrap_or_default()
+    WRITE.try_with(Cell::take).ok().flatten().unwrap_or_default()
 }
 
 /// Keeps `buffer` for the next socket of this thread, unless it has grown large.
 pub(crate) fn give_write(mut buffer: BytesMut) {
     if buffer.capacity() > 0 && buffer.capacity() <= READ_SIZE {
         buffer.clear();
-        WRITE.set(Some(buffer));
+        let _ = WRITE.try_with(|slot| slot.set(Some(buffer)));
     }
 }
 

@@ -109,7 +109,7 @@ where
             self.handler = None;
             return;
         }
-        if let Some(message) = send {
+        for message in send {
             // A failure shows at the sender's next operation.
             let _ = core.send(message);
         }

@@ -54,14 +54,14 @@ impl Slot {
 #[derive(Default)]
 pub(crate) struct Requests {
     pub(crate) abort: bool,
-    pub(crate) send: Option<Message>,
+    pub(crate) send: Vec<Message>,
     pub(crate) close: Option<CloseFrame>,
     pub(crate) handle: Option<Handle>,
 }
 
 impl Requests {
     fn is_empty(&self) -> bool {
-        !self.abort && self.send.is_none() && self.close.is_none() && self.handle.is_none()
+        !self.abort && self.send.is_empty() && self.close.is_none() && self.handle.is_none()
     }
 }
 
@@ -134,11 +134,12 @@ impl Shared {
         absent: impl FnOnce(&mut Slot),
     ) -> Result<R, ()> {
         let mut f = Some(f);
-        let in_turn = TURN.with_borrow_mut(|turn| match turn {
+        // There is no turn where the thread is at its end.
+        let in_turn = TURN.try_with(|turn| match &mut *turn.borrow_mut() {
             Some(turn) if std::ptr::eq(turn.owner, self) => f.take().map(|f| f(&mut turn.core)),
             _ => None,
         });
-        if let Some(result) = in_turn {
+        if let Ok(Some(result)) = in_turn {
             return Ok(result);
         }
         let f = f.take().expect("not used in a turn");

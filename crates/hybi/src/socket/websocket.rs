@@ -1,6 +1,7 @@
 //! The user's end of a socket.
 
 use std::{
+    cell::Cell,
     fmt,
     future::poll_fn,
     marker::PhantomData,
@@ -367,17 +368,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
 
     /// Queues a message that [`poll_ready`](Self::poll_ready) has let pass.
     pub(crate) fn start_send_now(&mut self, message: Message) -> Result<(), Error> {
-        let mut message = Some(message);
-        let message = std::cell::Cell::new(message.take());
         match &mut self.inner {
-            Inner::Direct(direct) => message.take().map_or(Ok(()), |it| direct.core.send(it)),
-            Inner::Session(shared, _) => shared.core_or_request(
-                |core| message.take().map_or(Ok(()), |it| core.send(it)),
-                |requests| {
-                    requests.send = message.take();
-                    Ok(())
-                },
-            ),
+            Inner::Direct(direct) => direct.core.send(message),
+            Inner::Session(shared, _) => {
+                let message = Cell::new(Some(message));
+                let take = || message.take().expect("one of the two is called, once");
+                shared.core_or_request(
+                    |core| core.send(take()),
+                    |requests| {
+                        requests.send.push(take());
+                        Ok(())
+                    },
+                )
+            }
         }
     }
 
