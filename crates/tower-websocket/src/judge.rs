@@ -86,7 +86,7 @@ pub(crate) async fn judge<H: Handler, P: Policy>(
     let upgrade = match upgrade {
         Ok(upgrade) => upgrade,
         Err(error) => {
-            tracing::error!(%error, "a WebSocket handshake cannot be served");
+            settings.upgrade_failed(&error);
             return refuse(
                 Refusal::new(StatusCode::INTERNAL_SERVER_ERROR).reason(error.to_string()),
             );
@@ -115,7 +115,7 @@ pub(crate) async fn judge<H: Handler, P: Policy>(
         handler,
         request: handler_request(parts, settings),
         upgrade,
-        upgrade_timeout: settings.upgrade_timeout,
+        settings: Arc::clone(&layer.settings),
         config: config(settings, &accept),
         guard,
     };

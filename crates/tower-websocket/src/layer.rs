@@ -23,6 +23,7 @@ use crate::{
     policy::{Policy, SameOrigin},
     service::{UpgradeRequired, WebSocketService},
     sessions::Sessions,
+    upgrade::UpgradeError,
 };
 
 /// Puts WebSockets onto an HTTP service.
@@ -71,7 +72,10 @@ pub(crate) struct Settings {
     pub(crate) waiting: Arc<AtomicUsize>,
     pub(crate) copied_headers: Vec<HeaderName>,
     pub(crate) peer_addr: Option<PeerAddrFn>,
+    pub(crate) on_upgrade_error: Option<UpgradeErrorFn>,
 }
+
+pub(crate) type UpgradeErrorFn = Arc<dyn Fn(&UpgradeError) + Send + Sync>;
 
 type PeerAddrFn = Arc<dyn Fn(&Extensions) -> Option<SocketAddr> + Send + Sync>;
 
@@ -89,6 +93,7 @@ impl Clone for Settings {
             waiting: Arc::clone(&self.waiting),
             copied_headers: self.copied_headers.clone(),
             peer_addr: self.peer_addr.clone(),
+            on_upgrade_error: self.on_upgrade_error.clone(),
         }
     }
 }
@@ -107,6 +112,7 @@ impl Default for Settings {
             waiting: Arc::default(),
             copied_headers: Vec::new(),
             peer_addr: None,
+            on_upgrade_error: None,
         }
     }
 }
@@ -210,6 +216,15 @@ impl<H, P> WebSocketLayer<H, P> {
         self.set(|settings| settings.peer_addr = Some(Arc::new(find)))
     }
 
+    /// Calls `f` when a handshake that was accepted does not become a connection: the server
+    /// supports no upgrades, or the response was not written in time. The event is logged, too.
+    pub fn on_upgrade_error<F>(self, f: F) -> Self
+    where
+        F: Fn(&UpgradeError) + Send + Sync + 'static,
+    {
+        self.set(|settings| settings.on_upgrade_error = Some(Arc::new(f)))
+    }
+
     /// The WebSocket service on its own, for a route that serves nothing else: requests that are no
     /// handshakes are answered with 426.
     pub fn into_service(self) -> WebSocketService<UpgradeRequired, H, P> {
@@ -238,6 +253,18 @@ impl<H, P> WebSocketLayer<H, P> {
 }
 
 impl Settings {
+    pub(crate) fn upgrade_failed(&self, error: &UpgradeError) {
+        let error_field = error as &dyn std::error::Error;
+        tracing::error!(
+            error = error_field,
+            cause = error_field.source(),
+            "an accepted WebSocket handshake did not become a connection"
+        );
+        if let Some(f) = &self.on_upgrade_error {
+            f(error);
+        }
+    }
+
     /// Takes a place among the handshakes that wait for the handler, if there is one.
     pub(crate) fn enter_waiting(&self) -> Option<Waiting> {
         let waiting = Waiting(Arc::clone(&self.waiting));

@@ -1,12 +1,13 @@
 //! The task of one socket: it waits for the upgrade, drives the session, and reports the end.
 
-use std::{error::Error as StdError, sync::Arc, time::Duration};
+use std::{error::Error as StdError, sync::Arc};
 
 use http::Request;
 use hybi::socket::{Config, Ended, Error, HandlerEnd, Session};
 
 use crate::{
     handler::Handler,
+    layer::Settings,
     sessions::SessionGuard,
     upgrade::{Pending, UpgradeError},
 };
@@ -17,26 +18,21 @@ pub(crate) struct Start<H> {
     pub(crate) handler: H,
     pub(crate) request: Request<()>,
     pub(crate) upgrade: Pending,
-    pub(crate) upgrade_timeout: Duration,
+    pub(crate) settings: Arc<Settings>,
     pub(crate) config: Arc<Config>,
     pub(crate) guard: SessionGuard,
 }
 
 impl<H: Handler> Start<H> {
     pub(crate) async fn run(self) {
-        let Self { mut handler, request, upgrade, upgrade_timeout, config, guard } = self;
-        let upgraded = tokio::time::timeout(upgrade_timeout, upgrade.wait());
+        let Self { mut handler, request, upgrade, settings, config, guard } = self;
+        let upgraded = tokio::time::timeout(settings.upgrade_timeout, upgrade.wait());
         let Some(upgraded) = guard.unless_aborted(upgraded).await else { return };
         let (transport, early) = match upgraded.unwrap_or_else(|_| Err(UpgradeError::timed_out())) {
             Ok(upgraded) => upgraded,
-            Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn StdError,
-                    "an accepted WebSocket handshake did not become a connection"
-                );
-                return;
-            }
+            Err(error) => return settings.upgrade_failed(&error),
         };
+        drop(settings);
         let session = Session::with_early_data(transport, &early, config, |socket| {
             let served = handler.call(request.map(|()| socket));
             async move { served.await.map_err(Into::into) }

@@ -17,6 +17,14 @@
 //! and `Retry-After`. Limits therefore belong outermost: `buffer` and `load_shed` report readiness
 //! that is only theirs, so a limit inside them no longer keeps a handshake from being accepted.
 //!
+//! # Memory
+//!
+//! What a handler keeps of its request stays for the life of the socket. Method, URI and copied
+//! header fields are small and the handler's own. An extension is whatever an outer layer made it:
+//! one that holds a part of the original request, such as axum's `OriginalUri`, keeps hyper's read
+//! buffer of 16 KiB alive. [`handler_fn`] drops the request before the closure is called; with the
+//! others, take out what you need and drop the rest.
+//!
 //! # Example
 //!
 //! At most two sockets at a time, each for at most an hour:
