@@ -19,7 +19,6 @@ import os
 import pathlib
 import queue
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -108,7 +107,7 @@ class Server:
         self.process.terminate()
         try:
             status = self.process.wait(STOP_SECONDS)
-            if status not in (0, -signal.SIGTERM):
+            if status != 0:
                 faults.append(f"the server ended with {status}, see {self.log}")
         except subprocess.TimeoutExpired:
             faults.append(f"the server did not end within {STOP_SECONDS} s of being asked to")
