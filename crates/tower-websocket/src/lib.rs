@@ -4,6 +4,7 @@
 mod body;
 pub mod commit;
 mod future;
+pub mod guide;
 pub mod handler;
 mod judge;
 mod layer;
