@@ -167,6 +167,34 @@ async fn fed_messages_leave_together() {
     assert_eq!(peer.read_once().await.len(), 100);
 }
 
+/// G-09: the handler makes room in its turn, with nothing else going on that would wake the session.
+#[tokio::test(start_paused = true)]
+async fn reading_resumes_when_a_handler_has_taken_what_was_read_ahead() {
+    let (io, mut peer) = Peer::pair(1024);
+    let (resume, resumed) = tokio::sync::oneshot::channel();
+    let config = Config::server().limits(Limits::default().read_ahead(4 * 1024));
+    let session = tokio::spawn(Session::new(io, config, |mut socket: Socket| async move {
+        resumed.await?;
+        for _ in 0..40 {
+            socket.recv().await?.expect("a message");
+        }
+        Ok(())
+    }));
+    let writer = tokio::spawn(async move {
+        for _ in 0..40 {
+            peer.send_raw(&masked(0x82, &[0; 1000])).await;
+        }
+        peer
+    });
+    // The clock only moves once nothing else does.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!writer.is_finished(), "reading stopped");
+    resume.send(()).unwrap();
+    let peer = tokio::time::timeout(Duration::from_secs(1), writer).await;
+    drop(peer.expect("the session reads on"));
+    session.await.unwrap();
+}
+
 #[tokio::test]
 async fn a_handler_that_waits_to_send_still_answers_pings() {
     let (io, mut peer) = Peer::pair(1 << 10);

@@ -133,7 +133,8 @@ where
         let mut first = true;
         loop {
             let passed = self.driver.poll_deadlines(&mut core, cx).is_ready();
-            let filled = core.wants_input() && self.driver.poll_fill(&mut core, cx).is_ready();
+            let reads = core.wants_input();
+            let filled = reads && self.driver.poll_fill(&mut core, cx).is_ready();
             self.driver.signal(&core, &self.shared.signals);
             if core.notify(cx.waker()) || first {
                 core = self.poll_handler(core, cx);
@@ -143,7 +144,8 @@ where
             let _ = self.driver.poll_flush(&mut core, cx);
             let _ = self.driver.poll_end(&mut core, cx);
             self.driver.signal(&core, &self.shared.signals);
-            let again = core.is_anyone_due();
+            // The handler may have made room for more to be read.
+            let again = core.is_anyone_due() || (!reads && core.wants_input());
             if self.driver.read_was_full() && filled {
                 return (core, true);
             }
