@@ -5,13 +5,13 @@
 //! ```
 //!
 //! `ws://127.0.0.1:3001/echo` sends back what it receives, over HTTP/1.1 and, for clients that can
-//! (RFC 8441), over cleartext HTTP/2. Every other request gets a line of text.
+//! (RFC 8441), over cleartext HTTP/2. Every other request goes to an ordinary service.
 
 use std::{convert::Infallible, net::Ipv4Addr, sync::Arc, time::Duration};
 
 use http_body_util::Full;
 use hyper::{
-    Request, Response,
+    Method, Request, Response, StatusCode,
     body::{Body, Incoming},
 };
 use hyper_util::{
@@ -67,8 +67,15 @@ async fn echo(mut socket: WebSocket) -> Result<(), BoxError> {
     Ok(())
 }
 
-async fn hello(_: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    Ok(Response::new(Full::from("There is a WebSocket at /echo.\n")))
+/// Any other service of requests. Like every one behind the layer it must not accept what it does not
+/// serve: over HTTP/2, a 200 would tell a client that it has got its WebSocket.
+async fn hello(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let text = "There is a WebSocket at /echo.\n";
+    let mut response = Response::new(Full::from(text));
+    if request.method() != Method::GET || request.uri().path() != "/" {
+        *response.status_mut() = StatusCode::NOT_FOUND;
+    }
+    Ok(response)
 }
 
 /// Serves one connection, which may carry many requests and sockets.
@@ -108,10 +115,11 @@ where
 }
 
 fn parse_args() -> Result<u16, BoxError> {
-    let args: Vec<_> = std::env::args().skip(1).collect();
-    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => Ok(3001),
-        ["--port", port] => Ok(port.parse()?),
-        _ => Err("usage: echo_hyper [--port PORT]".into()),
+    let usage = "usage: echo_hyper [--port PORT]";
+    let mut args = std::env::args().skip(1);
+    match (args.next().as_deref(), args.next(), args.next()) {
+        (None, ..) => Ok(3001),
+        (Some("--port"), Some(port), None) => Ok(port.parse().map_err(|_| usage)?),
+        _ => Err(usage.into()),
     }
 }

@@ -5,7 +5,8 @@
 //! ```
 //!
 //! Open <http://127.0.0.1:3000> in several tabs. `--port` takes another port (0 any free one),
-//! `--host` another address to listen on; `RUST_LOG=debug` tells more.
+//! `--host` another address to listen on, by which browsers then have to call it; `RUST_LOG=debug`
+//! tells more.
 //!
 //! What an app on the open internet needs is here, and commented where it is: who may connect, what
 //! a client may cost, what happens to a slow one, and how the server stops.
@@ -54,7 +55,8 @@ const MAX_MESSAGE: usize = 16 * 1024;
 /// How long a socket has to say who it is.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often a client is listened to. What it sends beyond that waits in the client's own queue.
+/// How often a client is listened to, so that a flood does not fill the queues of the others. What it
+/// sends beyond that waits in its own queue.
 const PACE: Duration = Duration::from_millis(50);
 
 #[tokio::main]
@@ -99,8 +101,8 @@ fn app(addr: SocketAddr, sessions: Sessions) -> Result<Router, BoxError> {
         .route("/app.js", get(async || asset("text/javascript", include_str!("page/app.js"))))
         .route_service("/chat", chat.into_service())
         .layer(TraceLayer::new_for_http())
-        // Outermost, so that no layer added in between can turn an accepted handshake away in a way
-        // that the chat does not notice.
+        // Outermost: should a layer in between replace the answer to an accepted handshake, then the
+        // socket is not served.
         .layer(CommitLayer::new()))
 }
 
@@ -172,12 +174,14 @@ fn asset(content_type: &'static str, content: &'static str) -> impl IntoResponse
 }
 
 fn parse_args(mut args: impl Iterator<Item = String>) -> Result<SocketAddr, BoxError> {
+    let usage = "usage: chat [--host IP] [--port PORT]";
     let mut addr = SocketAddr::from(([127, 0, 0, 1], 3000));
     while let Some(option) = args.next() {
-        match (option.as_str(), args.next()) {
-            ("--host", Some(host)) => addr.set_ip(host.parse()?),
-            ("--port", Some(port)) => addr.set_port(port.parse()?),
-            _ => return Err("usage: chat [--host IP] [--port PORT]".into()),
+        let value = args.next().ok_or(usage)?;
+        match option.as_str() {
+            "--host" => addr.set_ip(value.parse().map_err(|_| usage)?),
+            "--port" => addr.set_port(value.parse().map_err(|_| usage)?),
+            _ => return Err(usage.into()),
         }
     }
     Ok(addr)

@@ -10,7 +10,7 @@ const $ = (id) => document.getElementById(id);
 const url = new URL("chat", location.href.replace(/^http/, "ws"));
 url.hash = ""; // A WebSocket URL must not have one.
 
-/** Whom and where the user wants to be, or null: `{ name, room, joined }`. */
+/** Who and where the user wants to be, and whether that worked before: `{ name, room, joined }`. */
 let wanted = null;
 /** The current socket. Events of earlier ones are ignored. */
 let socket = null;
@@ -85,11 +85,11 @@ function receive(event) {
       break;
     case "entered":
       addPerson(event.name);
-      notify(`${event.name} is here now.`);
+      notify(`${isolate(event.name)} is here now.`);
       break;
     case "left":
       removePerson(event.name);
-      notify(`${event.name} has left.`);
+      notify(`${isolate(event.name)} has left.`);
       break;
     case "said":
       addMessage(event.author, event.text);
@@ -97,10 +97,17 @@ function receive(event) {
     case "rejected":
       // After a lost connection our own old one may still hold the name for a while.
       if (!joined && wanted?.joined) return;
-      if (!joined) wanted = null;
+      if (!joined) giveUp();
       showError(event.reason, event.field);
       break;
   }
+}
+
+/** The server does not let us in, and trying again would not help. */
+function giveUp() {
+  wanted = null;
+  $("where").textContent = "";
+  $("text").placeholder = "Join a room to write";
 }
 
 // ===== what the user does =====
@@ -170,7 +177,6 @@ function showDisconnected() {
 function addPerson(name) {
   const person = document.createElement("li");
   person.textContent = name;
-  person.dir = "auto";
   dress(person, name);
   const next = [...$("people").children].find((other) => other.textContent.localeCompare(name) > 0);
   $("people").insertBefore(person, next ?? null);
@@ -183,22 +189,35 @@ function removePerson(name) {
 }
 
 function addMessage(author, text) {
-  const log = $("log");
-  const wasAtEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 60;
   const message = document.createElement("li");
   dress(message, author);
-  message.append(
-    element("span", "author", author),
+  const by = element("p", "by", "");
+  by.append(
+    element("bdi", "author", author),
     element("time", "time", new Date().toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })),
-    element("p", "text", text),
   );
+  message.append(by, element("p", "text", text));
+  message.lastChild.dir = "auto";
   const messages = $("messages");
   if (messages.lastElementChild?.dataset.author === author) message.classList.add("more");
   message.dataset.author = author;
   messages.append(message);
   while (messages.children.length > MAX_SHOWN) messages.firstElementChild.remove();
   $("empty").hidden = true;
-  if (wasAtEnd || message.classList.contains("mine")) log.scrollTop = log.scrollHeight;
+  if (atEnd || message.classList.contains("mine")) scrollToEnd();
+}
+
+/** Whether the newest message is in sight. It then stays so. */
+let atEnd = true;
+
+$("log").addEventListener("scroll", ({ target }) => {
+  atEnd = target.scrollHeight - target.scrollTop - target.clientHeight < 60;
+});
+
+new ResizeObserver(() => atEnd && scrollToEnd()).observe($("log"));
+
+function scrollToEnd() {
+  $("log").scrollTop = $("log").scrollHeight;
 }
 
 function clearMessages() {
@@ -219,8 +238,12 @@ function element(tag, className, text) {
   const made = document.createElement(tag);
   made.className = className;
   made.textContent = text;
-  made.dir = "auto";
   return made;
+}
+
+/** A name inside a sentence, whatever the direction of its script. */
+function isolate(name) {
+  return `\u2068${name}\u2069`;
 }
 
 function notify(text) {
