@@ -32,6 +32,16 @@ pub(super) struct Outbox {
     keys: Option<MaskKeys>,
     max_frame: usize,
     head: BytesMut,
+    /// What waits behind `head`. Most connections never have any.
+    backlog: Option<Box<Backlog>>,
+    /// Our Close was queued, or written.
+    closed: bool,
+    failed: bool,
+}
+
+/// What cannot go into `head` yet.
+#[derive(Debug, Default)]
+struct Backlog {
     body: Bytes,
     /// The message that is being cut into frames.
     current: Option<Outgoing>,
@@ -41,10 +51,16 @@ pub(super) struct Outbox {
     pings: usize,
     /// The newest ping that was not answered yet.
     pong: Option<Bytes>,
-    close: Close,
+    /// The body of our Close, which goes behind everything else.
+    close: Option<Bytes>,
     /// What `current`, `queue`, `pong` and `close` will come to in bytes.
     unframed: usize,
-    failed: bool,
+}
+
+impl Backlog {
+    fn is_empty(&self) -> bool {
+        self.unframed == 0 && self.body.is_empty()
+    }
 }
 
 /// Something to be framed, or the rest of it.
@@ -54,28 +70,14 @@ struct Outgoing {
     payload: Bytes,
 }
 
-#[derive(Debug)]
-enum Close {
-    Open,
-    /// Behind everything that is queued.
-    Queued(Bytes),
-    /// In `head`, or written.
-    Framed,
-}
-
 impl Outbox {
     pub(super) fn new(keys: Option<MaskKeys>, limits: &Limits) -> Self {
         Self {
             keys,
             max_frame: limits.max_send_frame,
             head: BytesMut::new(),
-            body: Bytes::new(),
-            current: None,
-            queue: VecDeque::new(),
-            pings: 0,
-            pong: None,
-            close: Close::Open,
-            unframed: 0,
+            backlog: None,
+            closed: false,
             failed: false,
         }
     }
@@ -89,8 +91,10 @@ impl Outbox {
             self.put_frame(true, opcode, message.as_bytes());
         } else {
             let payload = message.into_bytes();
-            self.unframed += self.first_frame_size(payload.len());
-            self.queue.push_back(Outgoing { opcode, payload });
+            let size = self.first_frame_size(payload.len());
+            let backlog = self.backlog.get_or_insert_default();
+            backlog.unframed += size;
+            backlog.queue.push_back(Outgoing { opcode, payload });
         }
     }
 
@@ -99,9 +103,11 @@ impl Outbox {
         if self.nothing_waits() {
             self.put_frame(true, OpCode::Ping, &payload);
         } else {
-            self.unframed += self.first_frame_size(payload.len());
-            self.queue.insert(self.pings, Outgoing { opcode: OpCode::Ping, payload });
-            self.pings += 1;
+            let size = self.first_frame_size(payload.len());
+            let backlog = self.backlog.get_or_insert_default();
+            backlog.unframed += size;
+            backlog.queue.insert(backlog.pings, Outgoing { opcode: OpCode::Ping, payload });
+            backlog.pings += 1;
         }
     }
 
@@ -116,14 +122,17 @@ impl Outbox {
             return;
         }
         self.drop_pong();
-        self.unframed += self.first_frame_size(payload.len());
-        self.pong = Some(payload.clone());
+        let size = self.first_frame_size(payload.len());
+        let backlog = self.backlog.get_or_insert_default();
+        backlog.unframed += size;
+        backlog.pong = Some(payload.clone());
     }
 
     /// Forgets the answer that is waiting.
     pub(super) fn drop_pong(&mut self) {
-        if let Some(old) = self.pong.take() {
-            self.unframed -= self.first_frame_size(old.len());
+        if let Some(old) = self.backlog.as_mut().and_then(|backlog| backlog.pong.take()) {
+            let size = self.first_frame_size(old.len());
+            self.framed(size);
         }
     }
 
@@ -137,24 +146,30 @@ impl Outbox {
             body.put_u16(code.as_u16());
             body.put_slice(frame.reason().as_bytes());
         }
+        self.closed = true;
         if self.nothing_waits() {
-            self.close = Close::Framed;
             self.put_frame(true, OpCode::Close, &body);
         } else {
-            self.unframed += self.first_frame_size(body.len());
-            self.close = Close::Queued(body.freeze());
+            let size = self.first_frame_size(body.len());
+            let backlog = self.backlog.get_or_insert_default();
+            backlog.unframed += size;
+            backlog.close = Some(body.freeze());
         }
         true
     }
 
     #[inline]
     pub(super) fn close_queued(&self) -> bool {
-        !matches!(self.close, Close::Open)
+        self.closed
     }
 
     #[inline]
     pub(super) fn queued(&self) -> usize {
-        self.head.len() + self.body.len() + self.unframed
+        let waiting = match &self.backlog {
+            Some(backlog) => backlog.body.len() + backlog.unframed,
+            None => 0,
+        };
+        self.head.len() + waiting
     }
 
     #[inline]
@@ -168,27 +183,28 @@ impl Outbox {
 
     /// The next bytes to write; empty if there are none.
     pub(super) fn output(&mut self) -> [&[u8]; 2] {
-        while self.body.is_empty() && self.head.len() < COALESCE && self.frame_next() {}
-        [&self.head, &self.body]
+        while self.head.len() < COALESCE && self.frame_next() {}
+        [&self.head, self.backlog.as_ref().map_or(&[], |backlog| &backlog.body)]
     }
 
     /// Takes note of `n` bytes written.
     pub(super) fn advance(&mut self, n: usize) {
         let of_head = n.min(self.head.len());
         self.head.advance(of_head);
-        let of_body = (n - of_head).min(self.body.len());
-        self.body.advance(of_body);
-        if self.body.is_empty() {
-            // An empty slice of it would keep the whole payload.
-            self.body = Bytes::new();
+        if let Some(backlog) = &mut self.backlog {
+            let of_body = (n - of_head).min(backlog.body.len());
+            backlog.body.advance(of_body);
+            if backlog.is_empty() {
+                self.backlog = None;
+            } else if backlog.body.is_empty() {
+                // An empty slice of it would keep the whole payload.
+                backlog.body = Bytes::new();
+            }
         }
     }
 
     /// Gives the buffer away if there is nothing in it.
     pub(super) fn take_buffer(&mut self) -> Option<BytesMut> {
-        if !self.has_output() {
-            self.queue = VecDeque::new();
-        }
         (self.head.is_empty() && self.head.capacity() > 0).then(|| mem::take(&mut self.head))
     }
 
@@ -210,54 +226,70 @@ impl Outbox {
     /// Whether a frame put into `head` now is in its place.
     #[inline]
     fn nothing_waits(&self) -> bool {
-        self.unframed == 0 && self.body.is_empty()
+        self.backlog.is_none()
     }
 
     /// Frames what is due next; false if nothing is.
     fn frame_next(&mut self) -> bool {
-        if let Some(payload) = self.pong.take() {
-            self.unframed -= self.first_frame_size(payload.len());
-            self.put_frame(true, OpCode::Pong, &payload);
-            return true;
+        let Some(backlog) = &mut self.backlog else { return false };
+        if !backlog.body.is_empty() {
+            return false;
         }
-        if self.pings > 0
-            && let Some(ping) = self.queue.pop_front()
+        let (opcode, payload) = if let Some(payload) = backlog.pong.take() {
+            (OpCode::Pong, payload)
+        } else if backlog.pings > 0
+            && let Some(ping) = backlog.queue.pop_front()
         {
-            self.pings -= 1;
-            self.unframed -= self.first_frame_size(ping.payload.len());
-            self.put_frame(true, ping.opcode, &ping.payload);
-            return true;
-        }
-        if let Some(message) = self.current.take().or_else(|| self.queue.pop_front()) {
+            backlog.pings -= 1;
+            (ping.opcode, ping.payload)
+        } else if let Some(message) = backlog.current.take().or_else(|| backlog.queue.pop_front()) {
             self.frame_message(message);
             return true;
+        } else if let Some(body) = backlog.close.take() {
+            (OpCode::Close, body)
+        } else {
+            return false;
+        };
+        let size = self.first_frame_size(payload.len());
+        self.framed(size);
+        self.put_frame(true, opcode, &payload);
+        true
+    }
+
+    /// `size` bytes of the backlog have left it.
+    fn framed(&mut self, size: usize) {
+        if let Some(backlog) = &mut self.backlog {
+            backlog.unframed -= size;
+            if backlog.is_empty() {
+                self.backlog = None;
+            }
         }
-        if let Close::Queued(body) = &mut self.close {
-            let body = mem::take(body);
-            self.close = Close::Framed;
-            self.unframed -= self.first_frame_size(body.len());
-            self.put_frame(true, OpCode::Close, &body);
-            return true;
-        }
-        false
     }
 
     /// Frames the next piece of a message.
     fn frame_message(&mut self, mut message: Outgoing) {
-        self.unframed -= self.first_frame_size(message.payload.len());
+        let before = self.first_frame_size(message.payload.len());
         let piece = message.payload.split_to(message.payload.len().min(self.max_frame));
         let fin = message.payload.is_empty();
         // A client copies in any case, to mask.
-        if piece.len() < LARGE || self.keys.is_some() {
+        let body = if piece.len() < LARGE || self.keys.is_some() {
             self.put_frame(fin, message.opcode, &piece);
+            Bytes::new()
         } else {
             put_header(&mut self.head, fin, message.opcode, piece.len(), None);
-            self.body = piece;
+            piece
+        };
+        let after = if fin { 0 } else { self.first_frame_size(message.payload.len()) };
+        // There is none any more if no masking key was to be had.
+        let Some(backlog) = &mut self.backlog else { return };
+        backlog.body = body;
+        if !fin {
+            let payload = message.payload;
+            backlog.current = Some(Outgoing { opcode: OpCode::Continuation, payload });
         }
-        if !fin && !self.failed {
-            self.unframed += self.first_frame_size(message.payload.len());
-            self.current =
-                Some(Outgoing { opcode: OpCode::Continuation, payload: message.payload });
+        backlog.unframed = backlog.unframed - before + after;
+        if backlog.is_empty() {
+            self.backlog = None;
         }
     }
 
@@ -284,12 +316,8 @@ impl Outbox {
     #[cold]
     fn fail(&mut self) {
         self.failed = true;
-        self.current = None;
-        self.queue = VecDeque::new();
-        self.pings = 0;
-        self.pong = None;
-        self.close = Close::Framed;
-        self.unframed = 0;
+        self.closed = true;
+        self.backlog = None;
     }
 
     /// A payload with the header of its first frame. The headers of further frames count once the cut is
