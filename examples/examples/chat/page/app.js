@@ -209,12 +209,19 @@ function addMessage(author, text) {
 
 /** Whether the newest message is in sight. It then stays so. */
 let atEnd = true;
+let logHeight = 0;
 
 $("log").addEventListener("scroll", ({ target }) => {
-  atEnd = target.scrollHeight - target.scrollTop - target.clientHeight < 60;
+  // Another height means that the page has changed, not that the user has scrolled.
+  if (target.clientHeight === logHeight) {
+    atEnd = target.scrollHeight - target.scrollTop - target.clientHeight < 60;
+  }
 });
 
-new ResizeObserver(() => atEnd && scrollToEnd()).observe($("log"));
+new ResizeObserver(() => {
+  logHeight = $("log").clientHeight;
+  if (atEnd) scrollToEnd();
+}).observe($("log"));
 
 function scrollToEnd() {
   $("log").scrollTop = $("log").scrollHeight;
