@@ -1,5 +1,7 @@
 //! Support for the tests of the whole: an accept loop as the documentation recommends it.
 
 pub mod client;
+pub mod h2;
 pub mod serve;
+pub mod start;
 pub mod wire;

@@ -7,7 +7,10 @@
 //!
 //! [`CommitLayer`] excludes that. It goes outermost; a `WebSocketLayer` somewhere below it no
 //! longer starts the handler itself but sends it along with the response, and the `CommitLayer`
-//! starts it if the status still says so. Without a `CommitLayer`, do not replace the response.
+//! starts it if the status still says so. Otherwise it drops the handler, and over HTTP/1.1 it closes
+//! the connection behind the response and takes what announces an upgrade out of its head, so that
+//! no proxy takes it for a tunnel. Of several, the outermost commits. Without a `CommitLayer`, do not
+//! replace the response.
 //!
 //! ```
 //! use axum::{Router, routing::any};
@@ -30,7 +33,10 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Extensions, Method, Request, Response, StatusCode};
+use http::{
+    Extensions, HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version,
+    header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL, UPGRADE},
+};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -77,13 +83,16 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let accepted = match *request.method() {
-            Method::GET => StatusCode::SWITCHING_PROTOCOLS,
-            Method::CONNECT => StatusCode::OK,
+            Method::GET if request.headers().contains_key(UPGRADE) => {
+                Some(StatusCode::SWITCHING_PROTOCOLS)
+            }
+            Method::CONNECT => Some(StatusCode::OK),
             // Nothing else can be a handshake.
-            _ => return ResponseFuture { inner: self.inner.call(request), accepted: None },
+            _ => None,
         };
-        request.extensions_mut().insert(Marker);
-        ResponseFuture { inner: self.inner.call(request), accepted: Some(accepted) }
+        let accepted = accepted.filter(|_| request.extensions_mut().insert(Marker).is_none());
+        let is_http_1 = request.version() <= Version::HTTP_11;
+        ResponseFuture { inner: self.inner.call(request), accepted, is_http_1 }
     }
 }
 
@@ -93,8 +102,11 @@ pin_project! {
     pub struct ResponseFuture<F> {
         #[pin]
         inner: F,
-        // The status that accepts a handshake made by the method of the request.
+        // The status that accepts a handshake made by the method of the request, unless there is
+        // another `CommitLayer` above.
         accepted: Option<StatusCode>,
+        // Another request could follow on the connection.
+        is_http_1: bool,
     }
 }
 
@@ -107,14 +119,19 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let mut response = ready!(this.inner.poll(cx))?;
-        if let Some(start) = response.extensions_mut().remove::<Deferred>() {
-            if *this.accepted == Some(response.status()) {
+        if let Some(accepted) = *this.accepted
+            && let Some(start) = response.extensions_mut().remove::<Deferred>()
+        {
+            if response.status() == accepted {
                 start.spawn();
             } else {
                 tracing::debug!(
                     status = response.status().as_u16(),
                     "the response to an accepted WebSocket handshake was replaced"
                 );
+                if *this.is_http_1 {
+                    make_final(response.headers_mut());
+                }
             }
         }
         Poll::Ready(Ok(response))
@@ -125,6 +142,16 @@ impl<F> fmt::Debug for ResponseFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }
+}
+
+/// Turns the head of an answer that accepted into that of a refusal, behind which nothing is read
+/// (RFC 9110 section 7.8).
+fn make_final(headers: &mut HeaderMap) {
+    if headers.remove(SEC_WEBSOCKET_ACCEPT).is_some() {
+        headers.remove(UPGRADE);
+        headers.remove(SEC_WEBSOCKET_PROTOCOL);
+    }
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
 }
 
 /// In a request: there is a [`CommitLayer`] above.

@@ -136,8 +136,11 @@ impl Sessions {
 
     fn begin_abort(&self) -> Vec<Control> {
         let mut state = self.lock();
-        self.inner.abort.cancel();
-        state.aborted += state.live.len();
+        // Another drain may have done so already.
+        if !self.inner.abort.is_cancelled() {
+            self.inner.abort.cancel();
+            state.aborted = state.live.len();
+        }
         state.live.values().flatten().cloned().collect()
     }
 

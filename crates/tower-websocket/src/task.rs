@@ -25,7 +25,7 @@ pub(crate) struct Start<H> {
 
 impl<H: Handler> Start<H> {
     pub(crate) async fn run(self) {
-        let Self { mut handler, request, upgrade, settings, config, guard } = self;
+        let Self { handler, request, upgrade, settings, config, guard } = self;
         let upgraded = tokio::time::timeout(settings.upgrade_timeout, upgrade.wait());
         let Some(upgraded) = guard.unless_aborted(upgraded).await else { return };
         let (transport, early) = match upgraded.unwrap_or_else(|_| Err(UpgradeError::timed_out())) {
@@ -34,12 +34,17 @@ impl<H: Handler> Start<H> {
         };
         drop(settings);
         let session = Session::with_early_data(transport, &early, config, |socket| {
-            let served = handler.call(request.map(|()| socket));
-            async move { served.await.map_err(Into::into) }
+            // Called in the session's first poll, which catches panics. The box is gone then.
+            let call = Box::new((handler, request.map(|()| socket)));
+            async move {
+                let (mut handler, request) = *call;
+                let served = handler.call(request);
+                drop(handler);
+                served.await.map_err(Into::into)
+            }
         });
-        // Both may be slices of the buffer that the request was read into.
+        // May be a slice of the buffer that the request was read into.
         drop(early);
-        drop(handler);
         guard.started(&session.control());
         report(&session.await);
     }

@@ -21,6 +21,9 @@ pub enum Decision {
     /// Answers with an HTTP error.
     Refuse(Refuse),
     /// Lets the inner service have the request, as if it were no handshake.
+    ///
+    /// Over HTTP/2 a handshake is a `CONNECT`. An inner service that answers 200 to whatever it is
+    /// asked tells the client that its WebSocket is open; answer 404 to what you do not know.
     Pass,
 }
 
