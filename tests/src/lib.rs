@@ -2,4 +2,5 @@
 
 pub mod client;
 pub mod serve;
+pub mod start;
 pub mod wire;
