@@ -1,6 +1,6 @@
 //! A client that writes HTTP/1.1 and frames byte by byte, and judges nothing.
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -163,9 +163,16 @@ impl Client {
         payload.get(..2).map_or(1005, |code| u16::from_be_bytes(code.try_into().expect("two")))
     }
 
-    /// Whether the server ends the connection without a further byte.
+    /// Whether the server ends the connection without a further byte, and in half a minute.
     pub async fn at_eof(&mut self) -> bool {
-        self.buffer.is_empty() && matches!(self.stream.read(&mut [0]).await, Ok(0) | Err(_))
+        let mut byte = [0];
+        let read = tokio::time::timeout(Duration::from_secs(30), self.stream.read(&mut byte));
+        self.buffer.is_empty() && matches!(read.await, Ok(Ok(0) | Err(_)))
+    }
+
+    /// The next `n` bytes.
+    pub async fn recv_raw(&mut self, n: usize) -> Vec<u8> {
+        self.bytes(n).await.expect("more bytes")
     }
 
     async fn byte(&mut self) -> io::Result<u8> {
