@@ -96,6 +96,11 @@ def table(measure, servers, loads, digits, out):
         print()
 
 
+def shorten(line):
+    """Without the paths of sources and objects."""
+    return re.sub(r" \[[^]]*\]$", "", re.sub(r"\S*/(?=[\w.-]+:)", "", line))[:170]
+
+
 def annotate(server, loads, out):
     for title in loads:
         count, load = LOADS[title]
@@ -106,7 +111,7 @@ def annotate(server, loads, out):
         print(f"\n{server}, {title}: {count * 5} times")
         lines = report.stdout.splitlines()
         start = next(i for i, line in enumerate(lines) if "file:function" in line)
-        print("\n".join(line[:180] for line in lines[start + 2 : start + 50]))
+        print("\n".join(shorten(line) for line in lines[start + 2 : start + 50]))
 
 
 def main():
