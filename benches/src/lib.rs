@@ -1,1 +1,5 @@
-//! Benchmarks live in `benches/`; see `README.md` beside this package for figures and commands.
+//! Echo servers to compare and the load to compare them under; `README.md` beside this package has
+//! the figures and the commands.
+
+pub mod load;
+pub mod servers;

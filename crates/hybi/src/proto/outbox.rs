@@ -190,7 +190,12 @@ impl Outbox {
     /// Takes note of `n` bytes written.
     pub(super) fn advance(&mut self, n: usize) {
         let of_head = n.min(self.head.len());
-        self.head.advance(of_head);
+        if of_head == self.head.len() {
+            // Advanced to its end, the buffer would have no capacity left to be used again.
+            self.head.clear();
+        } else {
+            self.head.advance(of_head);
+        }
         if let Some(backlog) = &mut self.backlog {
             let of_body = (n - of_head).min(backlog.body.len());
             backlog.body.advance(of_body);

@@ -134,6 +134,15 @@ fn an_idle_connection_holds_no_buffer() {
     assert_eq!(drain(&mut server), b"\x81\x01y", "a second buffer takes nothing away");
 }
 
+#[test]
+fn an_output_buffer_that_was_written_has_its_capacity_again() {
+    let mut server = endpoint(Role::Server, &Limits::default());
+    server.give_buffer(BytesMut::with_capacity(1000));
+    server.send(Message::from(vec![1; 900])).unwrap();
+    drain(&mut server);
+    assert_eq!(server.take_buffer().unwrap().capacity(), 1000);
+}
+
 /// A connection with a full state is a few words; nothing large is inline.
 #[test]
 fn a_connection_is_small() {
