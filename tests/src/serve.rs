@@ -23,6 +23,9 @@ use hyper_util::{
 use tokio::net::{TcpListener, TcpStream};
 use tower::ServiceExt;
 
+/// How many bytes of an HTTP/2 stream may wait to be read.
+const STREAM_WINDOW: u32 = 64 * 1024;
+
 /// What bounds a connection before it is a WebSocket.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
@@ -87,7 +90,15 @@ impl Server {
             .timer(TokioTimer::new())
             .header_read_timeout(self.config.handshake_timeout)
             .max_buf_size(self.config.max_head);
-        builder.http2().timer(TokioTimer::new()).enable_connect_protocol();
+        // h2 ends a connection once small frames that nobody reads cost it half of the connection's
+        // window, at up to 250 bytes each. One socket whose handler does not receive must run out of
+        // its own window before, or it takes all others of the connection along.
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .enable_connect_protocol()
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(128 * STREAM_WINDOW);
 
         // The version is read before any of hyper's timers runs, and policies take time of their
         // own: one deadline covers all of it.
