@@ -81,6 +81,12 @@ impl Connection {
         (response, stream.rest().await)
     }
 
+    /// Asks for the head of an answer alone.
+    pub async fn head(&self, path: &str) -> (Response<()>, Stream) {
+        let request = self.request(Method::HEAD, path);
+        self.send_with(request, true).await.expect("an answer")
+    }
+
     async fn send_with(
         &self,
         request: Request<()>,

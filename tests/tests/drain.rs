@@ -61,7 +61,7 @@ async fn answers(client: &mut Client, text: &str) {
     assert_eq!(client.recv_text().await, text);
 }
 
-/// L-15. axum alone forgets HTTP/1.1 sockets at a graceful shutdown and waits for HTTP/2 sockets
+/// E-21, L-15. axum alone forgets HTTP/1.1 sockets at a graceful shutdown and waits for HTTP/2 sockets
 /// for ever.
 #[tokio::test]
 async fn axums_graceful_shutdown_with_a_drain_closes_http_1_and_http_2_sockets_with_1001() {
