@@ -1,14 +1,16 @@
 //! The task of one socket: it waits for the upgrade, drives the session, and reports the end.
 
-use std::{error::Error as StdError, sync::Arc};
+use std::{error::Error as StdError, future::Future, sync::Arc};
 
 use http::Request;
 use hybi::socket::{Config, Ended, Error, HandlerEnd, Session};
 
 use crate::{
+    BoxError,
     handler::Handler,
     layer::Settings,
     sessions::SessionGuard,
+    transport::Transport,
     upgrade::{Pending, UpgradeError},
 };
 
@@ -24,13 +26,30 @@ pub(crate) struct Start<H> {
 }
 
 impl<H: Handler> Start<H> {
-    pub(crate) async fn run(self) {
+    /// Serves the socket. What is only needed to begin is in a box of its own, so that it does not
+    /// cost as long as the socket lives.
+    pub(crate) fn run(self) -> impl Future<Output = ()> + Send {
+        let begin = Box::pin(self.begin());
+        async move {
+            let Some((session, _guard)) = begin.await else { return };
+            report(&session.await);
+        }
+    }
+
+    /// Waits for the connection.
+    async fn begin(
+        self,
+    ) -> Option<(Session<Transport, impl Future<Output = Result<(), BoxError>>>, SessionGuard)>
+    {
         let Self { handler, request, upgrade, settings, config, guard } = self;
         let upgraded = tokio::time::timeout(settings.upgrade_timeout, upgrade.wait());
-        let Some(upgraded) = guard.unless_aborted(upgraded).await else { return };
+        let upgraded = guard.unless_aborted(upgraded).await?;
         let (transport, early) = match upgraded.unwrap_or_else(|_| Err(UpgradeError::timed_out())) {
             Ok(upgraded) => upgraded,
-            Err(error) => return settings.upgrade_failed(&error),
+            Err(error) => {
+                settings.upgrade_failed(&error);
+                return None;
+            }
         };
         drop(settings);
         let session = Session::with_early_data(transport, &early, config, |socket| {
@@ -46,7 +65,7 @@ impl<H: Handler> Start<H> {
         // May be a slice of the buffer that the request was read into.
         drop(early);
         guard.started(&session.control());
-        report(&session.await);
+        Some((session, guard))
     }
 }
 
