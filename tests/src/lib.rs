@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod h2;
+pub mod heap;
 pub mod serve;
 pub mod start;
 pub mod wire;
