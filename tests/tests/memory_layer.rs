@@ -138,9 +138,10 @@ async fn measure<H: Handler + Sync, P: tower_websocket::Policy>(
 async fn opening_and_closing_leaves_nothing() {
     let sessions = Sessions::new();
     let addr = start(app(handler_fn(echo), &sessions)).await;
-    let mut before = 0;
+    let (mut before, mut descriptors) = (0, 0);
     for cycles in [50, 200] {
         before = live();
+        descriptors = open_descriptors();
         for n in 0..cycles {
             let mut client = Client::open(addr, "/").await;
             client.send_text("hello").await;
@@ -162,6 +163,12 @@ async fn opening_and_closing_leaves_nothing() {
     let growth = live() as isize - before as isize;
     println!("memory_layer: growth after 200 sockets: {growth} bytes");
     assert!(growth <= 0, "{growth} bytes");
+    assert_eq!(open_descriptors(), descriptors);
+}
+
+/// Of this process; where the system does not tell, always as many.
+fn open_descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
 }
 
 /// G-04: the attack is the bookkeeping of each fragment.
