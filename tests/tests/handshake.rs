@@ -73,10 +73,11 @@ impl Echo {
             echo(socket)
         });
         let passed = Arc::clone(&reached);
-        let service = WebSocketLayer::new(handler).policy(policy).layer(service_fn(move |request| {
-            passed.fetch_add(1, Ordering::Relaxed);
-            inner(request)
-        }));
+        let service =
+            WebSocketLayer::new(handler).policy(policy).layer(service_fn(move |request| {
+                passed.fetch_add(1, Ordering::Relaxed);
+                inner(request)
+            }));
         Self { addr: start::hyper(service).await, reached }
     }
 
@@ -164,7 +165,8 @@ async fn an_acceptance_has_each_of_its_fields_once_and_the_next_byte_is_a_frames
 #[tokio::test]
 async fn exactly_one_valid_host_is_there() {
     let echo = Echo::start().await;
-    for host in ["example.com", "EXAMPLE.com:8080", "[::1]:80", "127.0.0.1", "example.com:", "a_b"] {
+    for host in ["example.com", "EXAMPLE.com:8080", "[::1]:80", "127.0.0.1", "example.com:", "a_b"]
+    {
         echo.accepts(spoilt("Host", &[&format!("Host: {host}")])).await;
     }
     echo.refuses_with(400, spoilt("Host", &[]), "Host").await;
@@ -235,7 +237,9 @@ async fn a_key_is_the_base64_of_16_bytes_and_there_once() {
     let echo = Echo::start().await;
     let key = |value: &str| spoilt("Sec-WebSocket-Key", &[&format!("Sec-WebSocket-Key: {value}")]);
     // Spare bits, and whitespace around.
-    for value in ["AAAAAAAAAAAAAAAAAAAAAA==", "AAAAAAAAAAAAAAAAAAAAAB==", "AQIDBAUGBwgJCgsMDQ4PEC=="] {
+    for value in
+        ["AAAAAAAAAAAAAAAAAAAAAA==", "AAAAAAAAAAAAAAAAAAAAAB==", "AQIDBAUGBwgJCgsMDQ4PEC=="]
+    {
         echo.accepts(key(value)).await;
     }
     echo.accepts(key(&format!(" \t{KEY}\t "))).await;
