@@ -43,8 +43,10 @@ async fn servers() -> [(&'static str, SocketAddr); 2] {
     ]
 }
 
+type Fields<'a> = &'a [(&'a str, &'a str)];
+
 /// What a request line and its fields are answered with: the status, or the inner service's text.
-async fn outcome(addr: SocketAddr, line: &str, fields: &[(&str, &str)]) -> String {
+async fn outcome(addr: SocketAddr, line: &str, fields: Fields<'_>) -> String {
     let mut client = Client::connect(addr).await;
     let mut head = format!("{line}\r\nHost: example.com\r\n");
     for (name, value) in fields {
@@ -72,7 +74,7 @@ async fn only_a_handshake_is_judged_and_the_rest_passes() {
         UPGRADE.into_iter().filter(|field| field.0 != name).collect::<Vec<_>>()
     };
     let get = "GET /chat HTTP/1.1";
-    let table: [(&str, &[(&str, &str)], &str); 20] = [
+    let table: [(&str, Fields<'_>, &str); 20] = [
         (get, &UPGRADE, "hello"),
         (get, &with("Upgrade", "h2c, WebSocket"), "hello"),
         (get, &without("Connection"), "400"),
@@ -120,7 +122,7 @@ async fn what_a_page_can_send_without_a_websocket_opens_none() {
 async fn a_service_of_its_own_answers_the_rest_with_426_and_the_likely_mistake() {
     let addr = start::hyper(WebSocketLayer::new(handler_fn(echo)).into_service()).await;
     let key = [("Sec-WebSocket-Key", KEY), ("Sec-WebSocket-Version", "13")];
-    let table: [(&str, &[(&str, &str)], &str); 4] = [
+    let table: [(&str, Fields<'_>, &str); 4] = [
         ("GET / HTTP/1.1", &[], "this is a WebSocket endpoint"),
         ("GET / HTTP/1.1", &key, "proxy"),
         ("GET / HTTP/1.0", &UPGRADE, "proxy"),
