@@ -103,6 +103,7 @@ impl Shared {
 
     /// Gives the core to an operation of the socket's user. Pending while the session has it on
     /// another thread.
+    #[inline]
     pub(crate) fn poll_core<R>(&self, cx: &Context<'_>, f: impl FnOnce(&mut Core) -> R) -> Poll<R> {
         match self.access(f, |slot| {
             if !slot.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
@@ -128,21 +129,27 @@ impl Shared {
         result.unwrap_or_else(|()| asked.expect("asked where the core is not given"))
     }
 
-    fn access<R>(
+    #[inline]
+    fn access<R, F>(&self, f: F, absent: impl FnOnce(&mut Slot)) -> Result<R, ()>
+    where
+        F: FnOnce(&mut Core) -> R,
+    {
+        let in_turn = TURN.with_borrow_mut(|turn| match turn {
+            Some(turn) if std::ptr::eq(turn.owner, self) => Ok(f(&mut turn.core)),
+            _ => Err(f),
+        });
+        match in_turn {
+            Ok(result) => Ok(result),
+            Err(f) => self.access_outside(f, absent),
+        }
+    }
+
+    #[cold]
+    fn access_outside<R>(
         &self,
         f: impl FnOnce(&mut Core) -> R,
         absent: impl FnOnce(&mut Slot),
     ) -> Result<R, ()> {
-        let mut f = Some(f);
-        // There is no turn where the thread is at its end.
-        let in_turn = TURN.try_with(|turn| match &mut *turn.borrow_mut() {
-            Some(turn) if std::ptr::eq(turn.owner, self) => f.take().map(|f| f(&mut turn.core)),
-            _ => None,
-        });
-        if let Ok(Some(result)) = in_turn {
-            return Ok(result);
-        }
-        let f = f.take().expect("not used in a turn");
         let mut slot = self.lock();
         let Some(core) = &mut slot.core else {
             absent(&mut slot);
