@@ -9,7 +9,7 @@
 
 use std::{
     cell::RefCell,
-    mem,
+    mem::{self, ManuallyDrop},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
@@ -71,7 +71,10 @@ struct Turn {
 }
 
 thread_local! {
-    static TURN: RefCell<Option<Turn>> = const { RefCell::new(None) };
+    // Without a destructor it is reached without looking whether that has run. It would have nothing
+    // to do: a turn ends where it began.
+    static TURN: RefCell<ManuallyDrop<Option<Turn>>> =
+        const { RefCell::new(ManuallyDrop::new(None)) };
 }
 
 /// Runs `f` with `core` where the user's end of `shared` finds it, and returns it.
@@ -83,9 +86,10 @@ pub(crate) fn turn<R>(
     f: impl FnOnce() -> R,
 ) -> (Box<Core>, std::thread::Result<R>) {
     let owner = Arc::as_ptr(shared);
-    let outer = TURN.replace(Some(Turn { owner, core }));
+    let outer = TURN.replace(ManuallyDrop::new(Some(Turn { owner, core })));
     let result = catch_unwind(AssertUnwindSafe(f));
-    let turn = TURN.replace(outer).expect("inner turns put the outer one back");
+    let turn = ManuallyDrop::into_inner(TURN.replace(outer));
+    let turn = turn.expect("inner turns put the outer one back");
     debug_assert_eq!(turn.owner, owner);
     (turn.core, result)
 }
@@ -134,7 +138,7 @@ impl Shared {
     where
         F: FnOnce(&mut Core) -> R,
     {
-        let in_turn = TURN.with_borrow_mut(|turn| match turn {
+        let in_turn = TURN.with_borrow_mut(|turn| match &mut **turn {
             Some(turn) if std::ptr::eq(turn.owner, self) => Ok(f(&mut turn.core)),
             _ => Err(f),
         });
