@@ -171,30 +171,34 @@ impl Core {
             let event = self.conn.receive(&mut rest);
             let used = before - rest.len();
             self.input.consume(used);
-            if let Some(message) = self.handle_event(event) {
-                return Some(message);
+            if let Ok(Some(Event::Message(message))) = event {
+                if self.admit(&message) {
+                    return Some(message);
+                }
+            } else {
+                self.handle_other(event);
             }
         }
         None
     }
 
-    fn handle_event(&mut self, event: Result<Option<Event>, Violation>) -> Option<Message> {
+    /// Counts a message. Whether anyone wants it.
+    #[inline]
+    fn admit(&mut self, message: &Message) -> bool {
+        self.stats.messages_received += 1;
+        self.stats.bytes_received += message.len() as u64;
+        // After our Close the peer's messages are a courtesy: they are delivered to who still
+        // receives, and do not stand between us and the peer's Close.
+        !self.discard && !(self.conn.close_queued() && self.is_read_ahead_full())
+    }
+
+    /// Acts on everything but messages.
+    fn handle_other(&mut self, event: Result<Option<Event>, Violation>) {
         match event {
-            Ok(Some(Event::Message(message))) => {
-                self.stats.messages_received += 1;
-                self.stats.bytes_received += message.len() as u64;
-                // After our Close the peer's messages are a courtesy: they are delivered to who
-                // still receives, and do not stand between us and the peer's Close.
-                let full = self.conn.close_queued() && self.is_read_ahead_full();
-                if !self.discard && !full {
-                    return Some(message);
-                }
-            }
             Ok(Some(Event::Close(_))) => self.finish(End::Close),
-            Ok(Some(Event::Ping(_) | Event::Pong(_)) | None) => {}
+            Ok(_) => {}
             Err(violation) => self.finish(End::Violation(violation)),
         }
-        None
     }
 
     /// Decodes input that nobody asked for yet, as far as the read-ahead goes, so that pings and
@@ -240,9 +244,13 @@ impl Core {
 
     /// `n` bytes that were read into the space that the connection gave.
     pub(crate) fn payload_received(&mut self, n: usize) {
-        let event = self.conn.payload_received(n);
-        if let Some(message) = self.handle_event(event) {
-            self.push_ready(message);
+        match self.conn.payload_received(n) {
+            Ok(Some(Event::Message(message))) => {
+                if self.admit(&message) {
+                    self.push_ready(message);
+                }
+            }
+            event => self.handle_other(event),
         }
     }
 

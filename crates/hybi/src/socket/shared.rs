@@ -9,7 +9,7 @@
 
 use std::{
     cell::RefCell,
-    mem,
+    mem::{self, ManuallyDrop},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
@@ -71,7 +71,10 @@ struct Turn {
 }
 
 thread_local! {
-    static TURN: RefCell<Option<Turn>> = const { RefCell::new(None) };
+    // Without a destructor it is reached without looking whether that has run. It would have nothing
+    // to do: a turn ends where it began.
+    static TURN: RefCell<ManuallyDrop<Option<Turn>>> =
+        const { RefCell::new(ManuallyDrop::new(None)) };
 }
 
 /// Runs `f` with `core` where the user's end of `shared` finds it, and returns it.
@@ -83,9 +86,10 @@ pub(crate) fn turn<R>(
     f: impl FnOnce() -> R,
 ) -> (Box<Core>, std::thread::Result<R>) {
     let owner = Arc::as_ptr(shared);
-    let outer = TURN.replace(Some(Turn { owner, core }));
+    let outer = TURN.replace(ManuallyDrop::new(Some(Turn { owner, core })));
     let result = catch_unwind(AssertUnwindSafe(f));
-    let turn = TURN.replace(outer).expect("inner turns put the outer one back");
+    let turn = ManuallyDrop::into_inner(TURN.replace(outer));
+    let turn = turn.expect("inner turns put the outer one back");
     debug_assert_eq!(turn.owner, owner);
     (turn.core, result)
 }
@@ -103,6 +107,7 @@ impl Shared {
 
     /// Gives the core to an operation of the socket's user. Pending while the session has it on
     /// another thread.
+    #[inline]
     pub(crate) fn poll_core<R>(&self, cx: &Context<'_>, f: impl FnOnce(&mut Core) -> R) -> Poll<R> {
         match self.access(f, |slot| {
             if !slot.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
@@ -128,21 +133,27 @@ impl Shared {
         result.unwrap_or_else(|()| asked.expect("asked where the core is not given"))
     }
 
-    fn access<R>(
+    #[inline]
+    fn access<R, F>(&self, f: F, absent: impl FnOnce(&mut Slot)) -> Result<R, ()>
+    where
+        F: FnOnce(&mut Core) -> R,
+    {
+        let in_turn = TURN.with_borrow_mut(|turn| match &mut **turn {
+            Some(turn) if std::ptr::eq(turn.owner, self) => Ok(f(&mut turn.core)),
+            _ => Err(f),
+        });
+        match in_turn {
+            Ok(result) => Ok(result),
+            Err(f) => self.access_outside(f, absent),
+        }
+    }
+
+    #[cold]
+    fn access_outside<R>(
         &self,
         f: impl FnOnce(&mut Core) -> R,
         absent: impl FnOnce(&mut Slot),
     ) -> Result<R, ()> {
-        let mut f = Some(f);
-        // There is no turn where the thread is at its end.
-        let in_turn = TURN.try_with(|turn| match &mut *turn.borrow_mut() {
-            Some(turn) if std::ptr::eq(turn.owner, self) => f.take().map(|f| f(&mut turn.core)),
-            _ => None,
-        });
-        if let Ok(Some(result)) = in_turn {
-            return Ok(result);
-        }
-        let f = f.take().expect("not used in a turn");
         let mut slot = self.lock();
         let Some(core) = &mut slot.core else {
             absent(&mut slot);

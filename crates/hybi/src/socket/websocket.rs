@@ -202,11 +202,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
     /// is queued it is sent even if the future is dropped; a socket made by [`new`](Self::new)
     /// writes the rest of it with its next operation.
     pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), Error> {
-        self.feed(message).await?;
-        match self.inner {
-            Inner::Direct(_) => self.flush().await,
-            Inner::Session(..) => Ok(()),
-        }
+        let mut message = Some(message.into());
+        poll_fn(|cx| {
+            ready!(self.poll_feed(cx, &mut message))?;
+            match self.inner {
+                Inner::Direct(_) => self.poll_flush(cx),
+                Inner::Session(..) => Poll::Ready(Ok(())),
+            }
+        })
+        .await
     }
 
     /// Queues a message without writing it: several of them then leave in one write, with
@@ -221,14 +225,33 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
     /// This method is cancel safe: the message is queued as a whole or not at all.
     pub async fn feed(&mut self, message: impl Into<Message>) -> Result<(), Error> {
         let mut message = Some(message.into());
-        poll_fn(|cx| {
-            ready!(self.poll_ready(cx))?;
-            self.poll_core(cx, |core| match message.take() {
-                Some(message) => core.send(message),
-                None => Ok(()),
-            })
-        })
-        .await
+        poll_fn(|cx| self.poll_feed(cx, &mut message)).await
+    }
+
+    /// Queues `message` once the queue is below the mark. Ready from then on.
+    fn poll_feed(
+        &mut self,
+        cx: &mut Context<'_>,
+        message: &mut Option<Message>,
+    ) -> Poll<Result<(), Error>> {
+        if message.is_none() {
+            return Poll::Ready(Ok(()));
+        }
+        let mut send = |core: &mut Core| message.take().map_or(Ok(()), |it| core.send(it));
+        match &mut self.inner {
+            Inner::Direct(direct) => {
+                ready!(direct.poll_ready(cx));
+                Poll::Ready(send(&mut direct.core))
+            }
+            Inner::Session(shared, _) => ready!(shared.poll_core(cx, |core| {
+                if core.can_send() {
+                    return Poll::Ready(send(core));
+                }
+                core.check_open()?;
+                core.wait_send(cx);
+                Poll::Pending
+            })),
+        }
     }
 
     /// Writes everything that is queued.
