@@ -15,10 +15,9 @@ use std::{
     time::Duration,
 };
 
-use bytes::BytesMut;
 use futures_util::FutureExt;
 use hybi::{
-    proto::{CloseCode, Connection, Limits, Message},
+    proto::{CloseCode, Limits, Message},
     socket::{BoxError, Config, Session, WebSocket},
 };
 use support::{Peer, close_body, masked};
@@ -298,20 +297,6 @@ async fn a_flush_in_a_session_waits_for_the_transports_own() {
     session.abort();
 }
 
-/// An idle connection holds no buffer once `take_buffer` took the output's, whatever its size.
-#[test]
-fn an_output_buffer_that_a_frame_fits_exactly_is_given_back() {
-    let mut connection = Connection::server(&Limits::default());
-    for len in [0, 1, 100, 1000, 10_000] {
-        connection.give_buffer(BytesMut::new());
-        connection.send(Message::from(vec![0; len])).unwrap();
-        let n = connection.output()[0].len();
-        connection.advance(n);
-        assert!(!connection.has_output());
-        assert!(connection.take_buffer().is_some(), "a message of {len} bytes");
-    }
-}
-
 /// After `start_close`, `recv` goes on to give what the peer sends until its own Close.
 #[tokio::test(start_paused = true)]
 async fn messages_on_their_way_at_a_close_are_received_without_a_gap() {
@@ -491,4 +476,71 @@ fn a_flush_from_another_task_does_not_fail_on_a_connection_that_works() {
         error.ok().map(Result::unwrap)
     });
     assert!(error.is_none(), "{error:?}");
+}
+
+/// A transport that always has something to read and takes part in no runtime's budget, as the
+/// stream of an HTTP/2 connection whose own task runs on another thread.
+struct Flood {
+    frames: Vec<u8>,
+}
+
+impl AsyncRead for Flood {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        buffer.put_slice(&self.frames);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Flood {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Reads of 16 KiB, the length of an HTTP/2 frame and of a TLS record, do not fill the buffer.
+#[test]
+fn a_session_yields_to_other_tasks_however_short_its_reads_are() {
+    within_ten_seconds(|| async {
+        let frames: Vec<_> = (0..100).flat_map(|_| masked(0x82, &[0; 100])).collect();
+        let session = tokio::spawn(Session::new(
+            Flood { frames },
+            Config::server(),
+            |mut socket: WebSocket<Flood>| async move {
+                while socket.recv().await?.is_some() {}
+                Ok(())
+            },
+        ));
+        settle().await;
+        session.abort();
+    });
+}
+
+/// The same with pings alone, and without a session.
+#[test]
+fn a_socket_without_a_session_yields_to_other_tasks_under_pings() {
+    within_ten_seconds(|| async {
+        let frames: Vec<_> = (0..100).flat_map(|_| masked(0x89, &[0; 100])).collect();
+        let socket = tokio::spawn(async move {
+            let mut socket = WebSocket::new(Flood { frames }, Config::server());
+            socket.recv().await
+        });
+        settle().await;
+        socket.abort();
+    });
 }
