@@ -92,14 +92,17 @@ pub struct Stats {
     pub bytes_sent: u64,
 }
 
-/// Who waits, and for what. One waker each: an operation borrows the socket exclusively, and a
-/// socket that is split by a lock has one task for each direction.
-#[derive(Default)]
-pub(crate) struct Waiters {
-    recv: Option<Waker>,
-    send: Option<Waker>,
-    flush: Option<Waker>,
-    close: Option<Waker>,
+/// What an operation of the socket's user waits for.
+#[derive(Clone, Copy)]
+enum Wait {
+    Recv,
+    Send,
+    Flush,
+    Close,
+}
+
+impl Wait {
+    const ALL: [Self; 4] = [Self::Recv, Self::Send, Self::Flush, Self::Close];
 }
 
 pub(crate) struct Core {
@@ -117,7 +120,9 @@ pub(crate) struct Core {
     reported: bool,
     /// The transport is gone.
     gone: bool,
-    waiters: Waiters,
+    /// One waker for each [`Wait`]: an operation borrows the socket exclusively, and a socket that is
+    /// split by a lock has one task for each direction.
+    waiters: [Option<Waker>; 4],
 }
 
 impl Core {
@@ -142,7 +147,7 @@ impl Core {
             settled: false,
             reported: false,
             gone: false,
-            waiters: Waiters::default(),
+            waiters: [const { None }; 4],
         }
     }
 
@@ -176,7 +181,7 @@ impl Core {
                     return Some(message);
                 }
             } else {
-                self.handle_other(event);
+                self.handle_other(&event);
             }
         }
         None
@@ -189,15 +194,16 @@ impl Core {
         self.stats.bytes_received += message.len() as u64;
         // After our Close the peer's messages are a courtesy: they are delivered to who still
         // receives, and do not stand between us and the peer's Close.
-        !self.discard && !(self.conn.close_queued() && self.is_read_ahead_full())
+        let full = self.conn.close_queued() && self.is_read_ahead_full();
+        !self.discard && !full
     }
 
     /// Acts on everything but messages.
-    fn handle_other(&mut self, event: Result<Option<Event>, Violation>) {
+    fn handle_other(&mut self, event: &Result<Option<Event>, Violation>) {
         match event {
             Ok(Some(Event::Close(_))) => self.finish(End::Close),
             Ok(_) => {}
-            Err(violation) => self.finish(End::Violation(violation)),
+            Err(violation) => self.finish(End::Violation(*violation)),
         }
     }
 
@@ -250,7 +256,7 @@ impl Core {
                     self.push_ready(message);
                 }
             }
-            event => self.handle_other(event),
+            event => self.handle_other(&event),
         }
     }
 
@@ -417,29 +423,36 @@ impl Core {
     // ===== waiting =====
 
     pub(crate) fn wait_recv(&mut self, cx: &Context<'_>) {
-        register(&mut self.waiters.recv, cx);
+        self.register(Wait::Recv, cx);
     }
 
     pub(crate) fn wait_send(&mut self, cx: &Context<'_>) {
-        register(&mut self.waiters.send, cx);
+        self.register(Wait::Send, cx);
     }
 
     pub(crate) fn wait_flush(&mut self, cx: &Context<'_>) {
-        register(&mut self.waiters.flush, cx);
+        self.register(Wait::Flush, cx);
     }
 
     pub(crate) fn wait_close(&mut self, cx: &Context<'_>) {
-        register(&mut self.waiters.close, cx);
+        self.register(Wait::Close, cx);
+    }
+
+    fn register(&mut self, wait: Wait, cx: &Context<'_>) {
+        match &mut self.waiters[wait as usize] {
+            Some(waker) => waker.clone_from(cx.waker()),
+            waiter => *waiter = Some(cx.waker().clone()),
+        }
     }
 
     /// Wakes everyone whose wait is over. A waiter that is woken by `own` is not woken but
     /// reported by `true`: it is the caller's own task.
     pub(crate) fn notify(&mut self, own: &Waker) -> bool {
-        let due = self.due();
-        let Waiters { recv, send, flush, close } = &mut self.waiters;
         let mut is_own = false;
-        for (waiter, due) in [recv, send, flush, close].into_iter().zip(due) {
-            if due && let Some(waker) = waiter.take() {
+        for wait in Wait::ALL {
+            if self.is_due(wait)
+                && let Some(waker) = self.waiters[wait as usize].take()
+            {
                 if waker.will_wake(own) {
                     is_own = true;
                 } else {
@@ -452,25 +465,22 @@ impl Core {
 
     /// Whether [`notify`](Self::notify) would find anyone.
     pub(crate) fn is_anyone_due(&self) -> bool {
-        let Waiters { recv, send, flush, close } = &self.waiters;
-        [recv, send, flush, close].into_iter().zip(self.due()).any(|(it, due)| due && it.is_some())
+        Wait::ALL.into_iter().any(|wait| self.is_due(wait))
     }
 
-    /// Which waits are over: to receive, to send, to flush, to close.
-    fn due(&self) -> [bool; 4] {
+    /// Whether someone waits for this and the wait is over.
+    #[inline]
+    fn is_due(&self, wait: Wait) -> bool {
+        // Most of the time nobody waits for anything but to receive.
+        if self.waiters[wait as usize].is_none() {
+            return false;
+        }
         let over = self.gone || self.end.is_some();
-        [
-            over || !self.ready.is_empty() || !self.input.is_empty(),
-            over || self.conn.close_queued() || self.can_send(),
-            self.is_flushed(),
-            over,
-        ]
-    }
-}
-
-fn register(waiter: &mut Option<Waker>, cx: &Context<'_>) {
-    match waiter {
-        Some(waker) => waker.clone_from(cx.waker()),
-        None => *waiter = Some(cx.waker().clone()),
+        match wait {
+            Wait::Recv => over || !self.ready.is_empty() || !self.input.is_empty(),
+            Wait::Send => over || self.conn.close_queued() || self.can_send(),
+            Wait::Flush => self.is_flushed(),
+            Wait::Close => over,
+        }
     }
 }

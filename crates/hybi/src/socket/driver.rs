@@ -84,6 +84,12 @@ struct Deadlines {
 }
 
 impl Deadlines {
+    #[inline]
+    fn is_empty(&self) -> bool {
+        let Self { close, hold, stall, assembly, stage } = self;
+        [close, hold, stall, assembly, stage].into_iter().all(Option::is_none)
+    }
+
     fn next(&self) -> Option<Instant> {
         [self.close, self.hold, self.stall, self.assembly, self.stage].into_iter().flatten().min()
     }
@@ -316,6 +322,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     /// passed. Ready when one has: the caller looks at everything again.
     pub(crate) fn poll_deadlines(&mut self, core: &mut Core, cx: &mut Context<'_>) -> Poll<()> {
         if self.stage == Stage::Running {
+            let calm =
+                core.end().is_none() && !core.conn.close_queued() && !core.conn.is_mid_message();
+            if calm && self.deadlines.is_empty() {
+                return Poll::Pending;
+            }
             let timeouts = &self.config.timeouts;
             let deadlines = &mut self.deadlines;
             let open = core.end().is_none();

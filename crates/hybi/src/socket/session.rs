@@ -131,10 +131,15 @@ where
     /// other tasks should have their turn first.
     fn advance(&mut self, mut core: Box<Core>, cx: &mut Context<'_>) -> (Box<Core>, bool) {
         let mut first = true;
+        // Whether anything happened that the next round has to look at.
+        let mut moved = true;
         loop {
             let passed = self.driver.poll_deadlines(&mut core, cx).is_ready();
             let reads = core.wants_input();
             let filled = reads && self.driver.poll_fill(&mut core, cx).is_ready();
+            if !(moved || passed || filled) {
+                return (core, false);
+            }
             self.driver.signal(&core, &self.shared.signals);
             if core.notify(cx.waker()) || first {
                 core = self.poll_handler(core, cx);
@@ -144,15 +149,16 @@ where
             let _ = self.driver.poll_flush(&mut core, cx);
             let _ = self.driver.poll_end(&mut core, cx);
             self.driver.signal(&core, &self.shared.signals);
-            // The handler may have made room for more to be read.
-            let again = core.is_anyone_due() || (!reads && core.wants_input());
             if self.driver.read_was_full() && filled {
                 return (core, true);
             }
-            if !(passed || filled || again)
-                && self.driver.poll_deadlines(&mut core, cx).is_pending()
-            {
-                return (core, false);
+            // The handler may have made room for more to be read.
+            moved = core.is_anyone_due() || (!reads && core.wants_input());
+            if !(moved || passed || filled) {
+                moved = self.driver.poll_deadlines(&mut core, cx).is_ready();
+                if !moved {
+                    return (core, false);
+                }
             }
         }
     }
