@@ -18,7 +18,7 @@ use std::{
 use futures_util::FutureExt;
 use hybi::{
     proto::{CloseCode, Limits, Message},
-    socket::{BoxError, Config, Session, WebSocket},
+    socket::{BoxError, Config, HandlerEnd, Session, WebSocket},
 };
 use support::{Peer, close_body, masked};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
@@ -148,7 +148,7 @@ async fn a_handler_that_aborts_its_socket_runs_on() {
     assert!(cleaned_up.load(Ordering::Relaxed));
 }
 
-/// G-12: the assembly timeout is one message's, not that of all that follow each other closely.
+/// G-04: the assembly timeout is one message's, not that of all that follow each other closely.
 #[tokio::test(start_paused = true)]
 async fn messages_that_overlap_reads_each_have_the_whole_assembly_timeout() {
     let (io, mut peer) = Peer::pair(1 << 16);
@@ -356,77 +356,58 @@ async fn a_close_reports_that_what_was_sent_before_it_did_not_go_out() {
     assert!(close.await.unwrap().is_err(), "everything that was sent before goes out first");
 }
 
-/// `closed` resolves when the transport is gone, however that came about.
-#[tokio::test]
-async fn closed_resolves_when_dropping_the_handler_panics() {
-    struct Bomb;
-    impl Drop for Bomb {
-        fn drop(&mut self) {
-            panic!("in a destructor");
-        }
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("in a destructor");
     }
-    let (io, _peer) = Peer::pair(1 << 16);
-    let (give, closed) = tokio::sync::oneshot::channel();
+}
+
+/// A destructor of the handler's is part of the handler.
+#[tokio::test]
+async fn a_handler_that_panics_when_it_is_dropped_closes_with_1011() {
+    let (io, mut peer) = Peer::pair(1 << 16);
     let session = tokio::spawn(Session::new(io, Config::server(), |socket: Socket| {
         let bomb = Bomb;
-        let _ = give.send(socket.closed());
         poll_fn(move |_| {
             let _ = (&bomb, &socket);
             Poll::Ready(Ok::<(), BoxError>(()))
         })
     }));
-    let closed = closed.await.unwrap();
-    assert!(session.await.is_err());
-    tokio::time::timeout(Duration::from_secs(1), closed).await.expect("the transport is gone");
+    assert_eq!(peer.recv().await, (0x88, close_body(1011, "")));
+    peer.send_close(1011, "").await;
+    drop(peer);
+    assert!(matches!(session.await.unwrap().handler(), HandlerEnd::Panicked(_)));
 }
 
-/// A socket in another task is not forgotten either.
+/// A socket in another task is not forgotten when its session is.
 #[tokio::test]
-async fn a_moved_socket_ends_when_its_session_panics() {
-    struct Bomb;
-    impl Drop for Bomb {
-        fn drop(&mut self) {
-            panic!("in a destructor");
-        }
-    }
+async fn a_moved_socket_ends_when_its_session_is_dropped() {
     let (io, _peer) = Peer::pair(1 << 16);
     let (give, moved) = tokio::sync::oneshot::channel();
-    let (go, gone) = tokio::sync::oneshot::channel::<()>();
-    let session = tokio::spawn(Session::new(io, Config::server(), |socket: Socket| {
-        let bomb = Bomb;
+    let session = tokio::spawn(Session::new(io, Config::server(), |socket: Socket| async move {
         let _ = give.send(socket.detach());
-        let mut gone = Box::pin(gone);
-        poll_fn(move |cx| {
-            let _ = &bomb;
-            gone.poll_unpin(cx).map(|_| Ok::<(), BoxError>(()))
-        })
+        Ok(())
     }));
     let mut socket = moved.await.unwrap();
+    let closed = socket.closed();
     let receiver = tokio::spawn(async move { socket.recv().await });
     settle().await;
-    go.send(()).unwrap();
-    assert!(session.await.is_err());
-    let received = tokio::time::timeout(Duration::from_secs(1), receiver).await;
-    assert!(received.expect("it ends").unwrap().is_err());
+    session.abort();
+    assert!(receiver.await.unwrap().unwrap_err().is_disconnect());
+    closed.await;
 }
 
-/// What a peer sends cannot make the server panic, whatever its runtime was built with.
+/// What a peer sends cannot make the server panic, whatever its runtime was built with: a session
+/// needs the clock, and says so before it has read anything.
 #[test]
-fn a_runtime_without_timers_is_refused_at_once_or_works() {
+fn a_runtime_without_timers_is_refused_at_the_first_poll() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
     runtime.block_on(async {
-        let (io, mut peer) = Peer::pair(1 << 16);
-        let session =
-            tokio::spawn(Session::new(io, Config::server(), |mut socket: Socket| async move {
-                while socket.recv().await?.is_some() {}
-                Ok(())
-            }));
-        settle().await;
-        assert!(!session.is_finished());
-        // The first byte of a message arms a deadline.
-        peer.send_raw(&masked(0x82, &[0; 100])[..10]).await;
-        settle().await;
-        assert!(!session.is_finished(), "the peer made the session panic");
+        let (io, _peer) = Peer::pair(1 << 16);
+        let session = Session::new(io, Config::server(), |_socket: Socket| pending());
+        assert!(tokio::spawn(session).await.unwrap_err().is_panic());
     });
 }
 

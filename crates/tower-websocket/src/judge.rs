@@ -92,11 +92,16 @@ pub(crate) async fn judge<H: Handler, P: Policy>(
             );
         }
     };
-    let Some(guard) = settings.sessions.enter() else {
-        return refuse(unavailable(settings, "the server is shutting down"));
-    };
+    let shutting_down = "the server is shutting down";
+    if settings.sessions.is_draining() {
+        return refuse(unavailable(settings, shutting_down));
+    }
     let Some(handler) = ready_handler(&layer).await else {
         return refuse(unavailable(settings, "no more WebSockets can be served at the moment"));
+    };
+    // Last of all, so that only what is accepted counts.
+    let Some(guard) = settings.sessions.enter() else {
+        return refuse(unavailable(settings, shutting_down));
     };
 
     let span = tracing::info_span!(

@@ -116,8 +116,12 @@ pub(crate) struct Core {
     ready: VecDeque<Message>,
     ready_size: usize,
     end: Option<End>,
+    /// What became of the transport after the end, before our last bytes were written.
+    broken: Option<End>,
     settled: bool,
     reported: bool,
+    /// Bytes went to the transport since it was last flushed.
+    pub(crate) unflushed: bool,
     /// The transport is gone.
     gone: bool,
     /// One waker for each [`Wait`]: an operation borrows the socket exclusively, and a socket that is
@@ -144,8 +148,10 @@ impl Core {
             ready: VecDeque::new(),
             ready_size: 0,
             end: None,
+            broken: None,
             settled: false,
             reported: false,
+            unflushed: false,
             gone: false,
             waiters: [const { None }; 4],
         }
@@ -193,9 +199,10 @@ impl Core {
         self.stats.messages_received += 1;
         self.stats.bytes_received += message.len() as u64;
         // After our Close the peer's messages are a courtesy: they are delivered to who still
-        // receives, and do not stand between us and the peer's Close.
-        let full = self.conn.close_queued() && self.is_read_ahead_full();
-        !self.discard && !full
+        // receives, and do not stand between us and the peer's Close. Once one is lost, so are
+        // those behind it.
+        self.discard |= self.conn.close_queued() && self.is_read_ahead_full();
+        !self.discard
     }
 
     /// Acts on everything but messages.
@@ -284,7 +291,11 @@ impl Core {
     /// The transport can no longer be used. What was received before stays to be taken.
     pub(crate) fn fail(&mut self, end: End) {
         debug_assert!(end.is_dead());
-        self.finish(end);
+        if self.end.is_some() {
+            self.broken.get_or_insert(end);
+        } else {
+            self.finish(end);
+        }
         self.settled = true;
         self.gone = true;
     }
@@ -351,6 +362,7 @@ impl Core {
     /// Why the connection did not end with both Closes, if so.
     pub(crate) fn failure(&self) -> Option<Error> {
         match &self.end {
+            Some(End::Close) => self.broken.as_ref().and_then(End::error),
             Some(end) => end.error(),
             None => Some(Error::new(Kind::Disconnected)),
         }
@@ -394,17 +406,17 @@ impl Core {
         }
     }
 
-    /// After a flush: an error when something stayed unwritten.
-    pub(crate) fn check_flushed(&self) -> Result<(), Error> {
-        if self.conn.has_output() {
-            return Err(self.failure().unwrap_or_else(|| Error::new(Kind::Closed)));
+    /// `None` while something is left to be written.
+    pub(crate) fn flushed(&self) -> Option<Result<(), Error>> {
+        if !self.conn.has_output() && !self.unflushed {
+            return Some(Ok(()));
         }
-        Ok(())
+        self.gone.then(|| Err(self.failure().unwrap_or_else(|| Error::new(Kind::Closed))))
     }
 
     /// Nothing is left to be written, or nothing can be.
     pub(crate) fn is_flushed(&self) -> bool {
-        self.gone || !self.conn.has_output()
+        self.gone || (!self.conn.has_output() && !self.unflushed)
     }
 
     fn lend_output(&mut self) {
@@ -475,10 +487,12 @@ impl Core {
         if self.waiters[wait as usize].is_none() {
             return false;
         }
+        // Each is what the operation itself looks at: whoever is woken for nothing waits again,
+        // and would be woken again, in one endless poll.
         let over = self.gone || self.end.is_some();
         match wait {
             Wait::Recv => over || !self.ready.is_empty() || !self.input.is_empty(),
-            Wait::Send => over || self.conn.close_queued() || self.can_send(),
+            Wait::Send => self.gone || self.conn.close_queued() || self.can_send(),
             Wait::Flush => self.is_flushed(),
             Wait::Close => over,
         }

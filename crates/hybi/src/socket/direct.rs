@@ -78,6 +78,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Direct<T> {
     ) -> Poll<R> {
         self.wakers.register(side, cx);
         let driver = self.driver.get_mut().unwrap_or_else(PoisonError::into_inner);
+        driver.begin();
         let result = f(&mut self.core, driver, &mut Context::from_waker(&self.waker));
         self.core.keep_input();
         driver.signal(&self.core, &self.signals);
@@ -87,7 +88,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Direct<T> {
     pub(crate) fn poll_recv(&mut self, cx: &Context<'_>) -> Poll<Result<Option<Message>, Error>> {
         self.drive(Side::Recv, cx, |core, driver, cx| {
             loop {
-                let passed = driver.poll_deadlines(core, cx);
                 match core.next() {
                     Some(Next::Message(message)) => {
                         // A pong does not wait for the next call.
@@ -103,7 +103,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Direct<T> {
                     }
                     None => {
                         let _ = driver.poll_flush(core, cx);
-                        if driver.poll_fill(core, cx).is_pending() && passed.is_pending() {
+                        // What has arrived counts, however late the user comes back.
+                        if driver.poll_fill(core, cx).is_pending() {
                             ready!(driver.poll_deadlines(core, cx));
                         }
                     }
@@ -175,6 +176,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Direct<T> {
         let driver = self.driver.get_mut().unwrap_or_else(PoisonError::into_inner);
         driver.abort(&mut self.core);
         self.signals.set_closed();
+        // Another task may wait in an operation.
+        self.waker.wake_by_ref();
     }
 
     pub(crate) fn transport(&mut self) -> Option<&T> {

@@ -19,7 +19,7 @@ use std::{
     future::Future,
     io::{self, IoSlice},
     mem,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
@@ -44,6 +44,12 @@ use crate::proto::{Role, Violation};
 /// HTTP/2 streams and TLS do.
 const COALESCED: usize = 64 * 1024;
 
+/// How much is read in one poll.
+const POLL_BUDGET: usize = 64 * 1024;
+
+/// What a read costs of it, however short it is.
+const READ_COST: usize = 4 * 1024;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Running,
@@ -60,11 +66,13 @@ pub(crate) struct Driver<T> {
     config: Arc<Config>,
     vectored: bool,
     stage: Stage,
-    /// Bytes went to the transport since it was last flushed.
-    unflushed: bool,
-    /// The last read filled its buffer: there is probably more.
-    read_was_full: bool,
+    /// Bytes that may still be read in this poll, before other tasks have their turn.
+    budget: usize,
+    /// The runtime has a clock.
+    has_clock: bool,
     deadlines: Deadlines,
+    /// How many messages were received when `deadlines.assembly` was set: it is one message's.
+    assembly_of: u64,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -95,6 +103,12 @@ impl Deadlines {
     }
 }
 
+impl<T> Driver<T> {
+    pub(crate) fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+}
+
 impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     pub(crate) fn new(io: T, config: Arc<Config>) -> Self {
         Self {
@@ -102,9 +116,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             io: Some(io),
             config,
             stage: Stage::Running,
-            unflushed: false,
-            read_was_full: false,
+            budget: 0,
+            has_clock: false,
             deadlines: Deadlines::default(),
+            assembly_of: 0,
             timer: None,
         }
     }
@@ -117,6 +132,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         self.stage == Stage::Done
     }
 
+    /// Begins a poll.
+    ///
+    /// # Panics
+    ///
+    /// Without a tokio runtime that has timers, here and not where the first deadline is due.
+    pub(crate) fn begin(&mut self) {
+        self.budget = POLL_BUDGET;
+        if !self.has_clock {
+            drop(tokio::time::sleep(Duration::ZERO));
+            self.has_clock = true;
+        }
+    }
+
     fn timeouts(&self) -> &Timeouts {
         &self.config.timeouts
     }
@@ -125,13 +153,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
 
     /// Writes what is queued. Ready when nothing is left, or nothing can be written any more.
     pub(crate) fn poll_flush(&mut self, core: &mut Core, cx: &mut Context<'_>) -> Poll<()> {
+        if core.is_gone() {
+            // The socket was aborted.
+            self.done(core);
+        }
         while core.conn.has_output() {
             let Some(io) = &mut self.io else { return Poll::Ready(()) };
             match poll_write(io, self.vectored, core, cx) {
                 Poll::Ready(Ok(0)) => self.fail(core, io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(n)) => {
                     core.conn.advance(n);
-                    self.unflushed = true;
+                    core.unflushed = true;
                     self.deadlines.stall = None;
                 }
                 Poll::Ready(Err(error)) => self.fail(core, error),
@@ -144,11 +176,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             return Poll::Ready(());
         }
         core.release_output();
-        if self.unflushed
+        if core.unflushed
             && let Some(io) = &mut self.io
         {
             match Pin::new(io).poll_flush(cx) {
-                Poll::Ready(Ok(())) => self.unflushed = false,
+                Poll::Ready(Ok(())) => core.unflushed = false,
                 Poll::Ready(Err(error)) => self.fail(core, error),
                 Poll::Pending => return self.stalled(),
             }
@@ -167,12 +199,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
 
     /// Reads once. Ready when something was read or the end was found.
     pub(crate) fn poll_fill(&mut self, core: &mut Core, cx: &mut Context<'_>) -> Poll<()> {
+        ready!(self.poll_budget(cx));
         let Some(io) = &mut self.io else { return Poll::Pending };
-        self.read_was_full = false;
         let result = if let Some(mut space) = core.conn.payload_space() {
             let result = ready!(poll_read_buf(Pin::new(io), cx, &mut space));
             if let Ok(n @ 1..) = result {
-                self.read_was_full = n >= COALESCED;
                 core.payload_received(n);
             }
             result
@@ -186,12 +217,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 }
                 Poll::Ready(result) => {
                     let n = read.filled().len();
-                    self.read_was_full = n == buffer.len();
                     core.set_input(Input::lent(buffer, n));
                     result.map(|()| n)
                 }
             }
         };
+        if let Ok(n) = result {
+            self.spend(n);
+        }
         match result {
             Ok(0) => core.finish(End::Eof),
             Ok(_) => {}
@@ -200,9 +233,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         Poll::Ready(())
     }
 
-    /// Whether other tasks should have their turn before this socket reads on.
-    pub(crate) fn read_was_full(&self) -> bool {
-        self.read_was_full
+    /// Pending when other tasks should have their turn before more is read.
+    fn poll_budget(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.budget > 0 {
+            return Poll::Ready(());
+        }
+        // Unlike a plain wake, this lets the runtime look at its other sockets before.
+        pin!(tokio::task::yield_now()).poll(cx)
+    }
+
+    fn spend(&mut self, read: usize) {
+        self.budget = self.budget.saturating_sub(read.max(READ_COST));
     }
 
     // ===== ending =====
@@ -296,24 +337,23 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
 
     /// Reads and forgets until EOF, an error, or `left` bytes.
     fn poll_discard(&mut self, cx: &mut Context<'_>, left: &mut usize) -> Poll<()> {
-        let Some(io) = &mut self.io else { return Poll::Ready(()) };
-        let mut buffer = scratch::take_read();
-        let result = loop {
+        loop {
+            ready!(self.poll_budget(cx));
+            let Some(io) = &mut self.io else { return Poll::Ready(()) };
+            let mut buffer = scratch::take_read();
             let mut read = ReadBuf::new(&mut buffer);
-            match Pin::new(&mut *io).poll_read(cx, &mut read) {
-                Poll::Pending => break Poll::Pending,
-                Poll::Ready(Err(_)) => break Poll::Ready(()),
-                Poll::Ready(Ok(())) => {
-                    let n = read.filled().len();
-                    *left = left.saturating_sub(n);
-                    if n == 0 || *left == 0 {
-                        break Poll::Ready(());
-                    }
-                }
+            let result = Pin::new(io).poll_read(cx, &mut read);
+            let n = read.filled().len();
+            scratch::give_read(buffer);
+            if ready!(result).is_err() {
+                return Poll::Ready(());
             }
-        };
-        scratch::give_read(buffer);
-        result
+            self.spend(n);
+            *left = left.saturating_sub(n);
+            if n == 0 || *left == 0 {
+                return Poll::Ready(());
+            }
+        }
     }
 
     // ===== deadlines =====
@@ -330,6 +370,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             let timeouts = &self.config.timeouts;
             let deadlines = &mut self.deadlines;
             let open = core.end().is_none();
+            if self.assembly_of != core.stats.messages_received {
+                self.assembly_of = core.stats.messages_received;
+                deadlines.assembly = None;
+            }
             want(&mut deadlines.close, open && core.conn.close_queued(), timeouts.close);
             want(&mut deadlines.assembly, open && core.conn.is_mid_message(), timeouts.assembly);
             want(&mut deadlines.hold, !open && !core.is_settled(), timeouts.close);
@@ -359,7 +403,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         let Deadlines { close, hold, stall, assembly, stage } = &mut self.deadlines;
         let (close, hold, stall) = (passed(close), passed(hold), passed(stall));
         let (assembly, stage) = (passed(assembly), passed(stage));
-        if stage {
+        if stage && self.stage == Stage::Flushing {
+            self.time_out(core, Timeout::Write);
+        } else if stage {
             self.done(core);
         } else if stall {
             self.time_out(core, Timeout::Write);

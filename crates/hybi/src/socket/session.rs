@@ -4,7 +4,8 @@ use std::{
     any::Any,
     fmt,
     future::Future,
-    pin::{Pin, pin},
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -40,6 +41,10 @@ use crate::proto::{CloseCode, CloseFrame, CloseReason};
 /// * [`Control::abort`] drops transport and handler.
 ///
 /// Dropping the session drops both, too; the peer sees an abnormal closure (1006).
+///
+/// # Panics
+///
+/// The first poll panics outside of a tokio runtime that has its timers enabled.
 #[must_use = "futures do nothing unless polled"]
 pub struct Session<T, F> {
     driver: Driver<T>,
@@ -92,7 +97,7 @@ where
             Err(panic) => HandlerEnd::Panicked(panic),
         };
         // What the future still owns may be this session's socket: drop it in no turn.
-        self.handler = None;
+        self.drop_handler();
         let failed = !matches!(self.handler_end, HandlerEnd::Returned);
         if failed || core.handle != Handle::Detached {
             let code = if failed { CloseCode::INTERNAL_ERROR } else { CloseCode::NORMAL };
@@ -102,12 +107,21 @@ where
         core
     }
 
+    /// Drops the handler's future, whose destructors may panic like the rest of it.
+    fn drop_handler(&mut self) {
+        let handler = self.handler.take();
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(handler))) {
+            self.handler_end = HandlerEnd::Panicked(panic);
+        }
+    }
+
     fn apply(&mut self, core: &mut Core, requests: Requests) {
-        let Requests { abort, send, close, handle } = requests;
-        if abort {
+        let Requests { abort, disconnect, send, close, handle } = requests;
+        if abort || disconnect {
             self.driver.abort(core);
-            self.handler = None;
-            return;
+        }
+        if abort {
+            self.drop_handler();
         }
         for message in send {
             // A failure shows at the sender's next operation.
@@ -127,37 +141,33 @@ where
         }
     }
 
-    /// Goes round until nothing moves any more: deadlines, read, handler, write, end. `true` when
-    /// other tasks should have their turn first.
-    fn advance(&mut self, mut core: Box<Core>, cx: &mut Context<'_>) -> (Box<Core>, bool) {
+    /// Goes round until nothing moves any more: read, handler, write, end, deadlines.
+    ///
+    /// Deadlines come last. What has arrived or can be written counts, however late this is called.
+    fn advance(&mut self, mut core: Box<Core>, cx: &mut Context<'_>) -> Box<Core> {
         let mut first = true;
-        // Whether anything happened that the next round has to look at.
+        // Whether anything happened that this round has to look at.
         let mut moved = true;
         loop {
-            let passed = self.driver.poll_deadlines(&mut core, cx).is_ready();
             let reads = core.wants_input();
             let filled = reads && self.driver.poll_fill(&mut core, cx).is_ready();
-            if !(moved || passed || filled) {
-                return (core, false);
+            if moved || filled {
+                self.driver.signal(&core, &self.shared.signals);
+                if core.notify(cx.waker()) || first {
+                    core = self.poll_handler(core, cx);
+                }
+                first = false;
+                core.read_ahead();
+                let _ = self.driver.poll_flush(&mut core, cx);
+                let _ = self.driver.poll_end(&mut core, cx);
+                self.driver.signal(&core, &self.shared.signals);
+                // The handler may have made room for more to be read.
+                moved = core.is_anyone_due() || (!reads && core.wants_input());
             }
-            self.driver.signal(&core, &self.shared.signals);
-            if core.notify(cx.waker()) || first {
-                core = self.poll_handler(core, cx);
-            }
-            first = false;
-            core.read_ahead();
-            let _ = self.driver.poll_flush(&mut core, cx);
-            let _ = self.driver.poll_end(&mut core, cx);
-            self.driver.signal(&core, &self.shared.signals);
-            if self.driver.read_was_full() && filled {
-                return (core, true);
-            }
-            // The handler may have made room for more to be read.
-            moved = core.is_anyone_due() || (!reads && core.wants_input());
-            if !(moved || passed || filled) {
+            if !(moved || filled) {
                 moved = self.driver.poll_deadlines(&mut core, cx).is_ready();
                 if !moved {
-                    return (core, false);
+                    return core;
                 }
             }
         }
@@ -173,11 +183,11 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ended> {
         let this = &mut *self;
+        this.driver.begin();
         let (mut core, mut requests) = this.shared.take();
         loop {
             this.apply(&mut core, requests);
-            let crowded;
-            (core, crowded) = this.advance(core, cx);
+            core = this.advance(core, cx);
             if this.driver.is_done() && this.handler.is_none() {
                 let ended = Ended {
                     handler: std::mem::replace(&mut this.handler_end, HandlerEnd::Dropped),
@@ -187,10 +197,6 @@ where
                 };
                 this.shared.end(core);
                 return Poll::Ready(ended);
-            }
-            if crowded {
-                // Unlike a plain wake, this lets the runtime look at its other sockets before.
-                let _ = pin!(tokio::task::yield_now()).poll(cx);
             }
             match this.shared.put(core, cx.waker()) {
                 None => return Poll::Pending,
@@ -202,7 +208,7 @@ where
 
 impl<T, F> Drop for Session<T, F> {
     fn drop(&mut self) {
-        self.shared.abandon();
+        self.shared.abandon(self.driver.config());
     }
 }
 
@@ -225,7 +231,7 @@ impl Control {
         self.shared.request(|requests| requests.close = Some(frame));
     }
 
-    /// Drops the transport and the handler.
+    /// Drops the transport and the handler. ([`WebSocket::abort`] leaves the handler alone.)
     pub fn abort(&self) {
         self.shared.request(|requests| requests.abort = true);
     }

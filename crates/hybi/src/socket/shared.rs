@@ -16,6 +16,7 @@ use std::{
 };
 
 use super::{
+    config::Config,
     core::{Core, End, Handle},
     signals::Signals,
 };
@@ -53,7 +54,10 @@ impl Slot {
 /// What others ask of the session, whether or not the core is at hand.
 #[derive(Default)]
 pub(crate) struct Requests {
+    /// Drop the transport and the handler.
     pub(crate) abort: bool,
+    /// Drop the transport.
+    pub(crate) disconnect: bool,
     pub(crate) send: Vec<Message>,
     pub(crate) close: Option<CloseFrame>,
     pub(crate) handle: Option<Handle>,
@@ -61,13 +65,19 @@ pub(crate) struct Requests {
 
 impl Requests {
     fn is_empty(&self) -> bool {
-        !self.abort && self.send.is_empty() && self.close.is_none() && self.handle.is_none()
+        !self.abort
+            && !self.disconnect
+            && self.send.is_empty()
+            && self.close.is_none()
+            && self.handle.is_none()
     }
 }
 
 struct Turn {
     owner: *const Shared,
     core: Box<Core>,
+    /// That of the session whose handler polls this one.
+    outer: Option<Box<Turn>>,
 }
 
 thread_local! {
@@ -86,12 +96,17 @@ pub(crate) fn turn<R>(
     f: impl FnOnce() -> R,
 ) -> (Box<Core>, std::thread::Result<R>) {
     let owner = Arc::as_ptr(shared);
-    let outer = TURN.replace(ManuallyDrop::new(Some(Turn { owner, core })));
+    let outer = replace_turn(None).map(Box::new);
+    replace_turn(Some(Turn { owner, core, outer }));
     let result = catch_unwind(AssertUnwindSafe(f));
-    let turn = ManuallyDrop::into_inner(TURN.replace(outer));
-    let turn = turn.expect("inner turns put the outer one back");
+    let turn = replace_turn(None).expect("inner turns put the outer one back");
     debug_assert_eq!(turn.owner, owner);
+    replace_turn(turn.outer.map(|outer| *outer));
     (turn.core, result)
+}
+
+fn replace_turn(turn: Option<Turn>) -> Option<Turn> {
+    ManuallyDrop::into_inner(TURN.replace(ManuallyDrop::new(turn)))
 }
 
 impl Shared {
@@ -138,9 +153,15 @@ impl Shared {
     where
         F: FnOnce(&mut Core) -> R,
     {
-        let in_turn = TURN.with_borrow_mut(|turn| match &mut **turn {
-            Some(turn) if std::ptr::eq(turn.owner, self) => Ok(f(&mut turn.core)),
-            _ => Err(f),
+        let in_turn = TURN.with_borrow_mut(|turn| {
+            let mut next = turn.as_mut();
+            while let Some(turn) = next {
+                if std::ptr::eq(turn.owner, self) {
+                    return Ok(f(&mut turn.core));
+                }
+                next = turn.outer.as_deref_mut();
+            }
+            Err(f)
         });
         match in_turn {
             Ok(result) => Ok(result),
@@ -210,14 +231,13 @@ impl Shared {
         waiting.into_iter().for_each(Waker::wake);
     }
 
-    /// The session was dropped before it was over.
-    pub(crate) fn abandon(&self) {
+    /// The session was dropped, perhaps before it was over, or panicked and has lost the core.
+    pub(crate) fn abandon(&self, config: &Arc<Config>) {
         let core = self.lock().core.take();
-        if let Some(mut core) = core {
-            if !core.is_gone() {
-                core.fail(End::Aborted);
-            }
-            self.end(core);
+        let mut core = core.unwrap_or_else(|| Box::new(Core::new(Arc::clone(config), &[])));
+        if !core.is_gone() {
+            core.fail(End::Aborted);
         }
+        self.end(core);
     }
 }

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
     config::Config,
-    core::{Core, Handle, Next},
+    core::{Core, End, Handle, Next},
     direct::Direct,
     error::{Error, Kind},
     shared::Shared,
@@ -308,18 +308,21 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
     }
 
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        let poll = match &mut self.inner {
-            Inner::Direct(direct) => direct.poll_flush(cx),
-            Inner::Session(shared, _) => ready!(shared.poll_core(cx, |core| {
-                if core.is_flushed() {
-                    return Poll::Ready(());
-                }
-                core.wait_flush(cx);
-                Poll::Pending
-            })),
-        };
-        ready!(poll);
-        self.poll_core(cx, |core| core.check_flushed())
+        match &mut self.inner {
+            Inner::Direct(direct) => {
+                ready!(direct.poll_flush(cx));
+                Poll::Ready(direct.core.flushed().unwrap_or(Ok(())))
+            }
+            Inner::Session(shared, _) => {
+                ready!(shared.poll_core(cx, |core| match core.flushed() {
+                    Some(result) => Poll::Ready(result),
+                    None => {
+                        core.wait_flush(cx);
+                        Poll::Pending
+                    }
+                }))
+            }
+        }
     }
 
     pub(crate) fn poll_core<R>(
@@ -408,10 +411,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
     }
 
     /// Drops the transport at once, whatever is queued. The peer sees an abnormal closure (1006).
+    ///
+    /// A handler runs on; its `recv` ends.
     pub fn abort(&mut self) {
         match &mut self.inner {
             Inner::Direct(direct) => direct.abort(),
-            Inner::Session(shared, _) => shared.request(|requests| requests.abort = true),
+            Inner::Session(shared, _) => shared.core_or_request(
+                |core| core.fail(End::Aborted),
+                |requests| requests.disconnect = true,
+            ),
         }
     }
 

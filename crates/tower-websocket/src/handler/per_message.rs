@@ -3,7 +3,7 @@
 use std::{
     fmt,
     future::{Future, poll_fn},
-    pin::Pin,
+    pin::{Pin, pin},
     task::{Context, Poll},
 };
 
@@ -41,7 +41,7 @@ impl Reply for Option<Message> {
 ///
 /// Messages of one socket are served one after the other, in order; all that came in one read are
 /// answered in one write. tower's layers around `service` apply per message. An error closes the
-/// socket with 1011.
+/// socket with 1011. A call that is under way when the connection is gone is dropped.
 ///
 /// ```
 /// use tower_websocket::{Message, handler::per_message};
@@ -145,7 +145,16 @@ where
 {
     while let Some(message) = socket.recv().await? {
         poll_fn(|cx| service.poll_ready(cx)).await.map_err(Into::into)?;
-        let reply = service.call(message).await.map_err(Into::into)?;
+        let mut call = pin!(service.call(message));
+        let mut closed = None;
+        let served = poll_fn(|cx| {
+            if let Poll::Ready(served) = call.as_mut().poll(cx) {
+                return Poll::Ready(Some(served));
+            }
+            // Nobody is there any more to be answered.
+            pin!(closed.get_or_insert_with(|| socket.closed())).poll(cx).map(|()| None)
+        });
+        let Some(reply) = served.await.transpose().map_err(Into::into)? else { break };
         if let Some(reply) = reply.into_reply() {
             socket.send(reply).await?;
         }
