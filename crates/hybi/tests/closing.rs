@@ -353,9 +353,10 @@ async fn a_close_that_may_not_be_sent_is_refused_before_anything_happens() {
     let (io, mut peer) = Peer::pair(1000);
     let mut socket = server(io);
     let error = socket.close_with(CloseCode::MANDATORY_EXTENSION, "").await.unwrap_err();
-    assert!(!error.is_closed() && !error.is_disconnect());
-    assert!(socket.close_with(CloseCode::NORMAL, &"x".repeat(124)).await.is_err());
-    assert!(socket.ping(vec![0; 126]).await.is_err());
+    assert!(error.is_unsendable() && !error.is_closed() && !error.is_disconnect());
+    let error = socket.close_with(CloseCode::NORMAL, &"x".repeat(124)).await.unwrap_err();
+    assert!(error.is_unsendable());
+    assert!(socket.ping(vec![0; 126]).await.unwrap_err().is_unsendable());
     socket.send("still open").await.unwrap();
     assert_eq!(peer.recv().await, (0x81, b"still open".to_vec()));
 }

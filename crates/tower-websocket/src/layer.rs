@@ -254,12 +254,14 @@ impl<H, P> WebSocketLayer<H, P> {
 
 impl Settings {
     pub(crate) fn upgrade_failed(&self, error: &UpgradeError) {
-        let error_field = error as &dyn std::error::Error;
-        tracing::error!(
-            error = error_field,
-            cause = error_field.source(),
-            "an accepted WebSocket handshake did not become a connection"
-        );
+        let cause = std::error::Error::source(error);
+        let what = "an accepted WebSocket handshake did not become a connection";
+        if error.is_missing() || error.is_taken() {
+            // How the server was built, or what is around the layer.
+            tracing::error!(%error, cause, "{what}");
+        } else {
+            tracing::debug!(%error, cause, "{what}");
+        }
         if let Some(f) = &self.on_upgrade_error {
             f(error);
         }

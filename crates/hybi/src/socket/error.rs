@@ -60,6 +60,13 @@ impl Error {
         matches!(*self.kind, Kind::TimedOut(_))
     }
 
+    /// The argument cannot be sent: the ping or the reason of a Close is too long, or the code is not
+    /// this end's to send. Nothing was done.
+    #[must_use]
+    pub fn is_unsendable(&self) -> bool {
+        matches!(*self.kind, Kind::Unsendable(_))
+    }
+
     /// The transport's own error, if that is the cause.
     #[must_use]
     pub fn io(&self) -> Option<&io::Error> {

@@ -77,7 +77,7 @@ struct Turn {
     owner: *const Shared,
     core: Box<Core>,
     /// That of the session whose handler polls this one.
-    outer: Option<Box<Turn>>,
+    outer: Option<Box<Self>>,
 }
 
 thread_local! {

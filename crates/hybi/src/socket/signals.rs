@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
     sync::{
         OnceLock,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicU8, Ordering, fence},
     },
     task::{Context, Poll},
 };
@@ -27,19 +27,23 @@ pub(crate) struct Signals {
 impl Signals {
     /// A Close was sent or received, the connection failed, or it is to be drained.
     pub(crate) fn set_closing(&self) {
-        if self.state.fetch_max(CLOSING, Ordering::SeqCst) < CLOSING
-            && let Some(token) = self.closing.get()
-        {
-            token.cancel();
+        if self.state.fetch_max(CLOSING, Ordering::SeqCst) < CLOSING {
+            Self::cancel(&self.closing);
         }
     }
 
     /// The transport is gone.
     pub(crate) fn set_closed(&self) {
         self.set_closing();
-        if self.state.swap(CLOSED, Ordering::SeqCst) < CLOSED
-            && let Some(token) = self.closed.get()
-        {
+        if self.state.swap(CLOSED, Ordering::SeqCst) < CLOSED {
+            Self::cancel(&self.closed);
+        }
+    }
+
+    fn cancel(token: &OnceLock<CancellationToken>) {
+        // See `wait`.
+        fence(Ordering::SeqCst);
+        if let Some(token) = token.get() {
             token.cancel();
         }
     }
@@ -58,8 +62,9 @@ impl Signals {
 
     fn wait(&self, token: &OnceLock<CancellationToken>, state: u8) -> Waiting {
         let token = token.get_or_init(CancellationToken::new);
-        // The setter stores the state before it looks for the token, so one of the two sees the
-        // other.
+        // The setter stores the state and then looks for the token, this stores the token and then
+        // looks at the state; with a fence between the two on both sides, one sees the other.
+        fence(Ordering::SeqCst);
         if self.state.load(Ordering::SeqCst) >= state {
             token.cancel();
         }

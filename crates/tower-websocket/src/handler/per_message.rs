@@ -144,11 +144,13 @@ where
     S: Service<Message, Response: Reply, Error: Into<BoxError>>,
 {
     while let Some(message) = socket.recv().await? {
-        poll_fn(|cx| service.poll_ready(cx)).await.map_err(Into::into)?;
-        let mut call = pin!(service.call(message));
+        let mut served = pin!(async {
+            poll_fn(|cx| service.poll_ready(cx)).await?;
+            service.call(message).await
+        });
         let mut closed = None;
         let served = poll_fn(|cx| {
-            if let Poll::Ready(served) = call.as_mut().poll(cx) {
+            if let Poll::Ready(served) = served.as_mut().poll(cx) {
                 return Poll::Ready(Some(served));
             }
             // Nobody is there any more to be answered.

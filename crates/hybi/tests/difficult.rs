@@ -1,4 +1,4 @@
-//! Promises of sockets and sessions.
+//! What holds when a peer, a transport, a runtime or a user is difficult.
 
 mod support;
 
