@@ -1,57 +1,22 @@
 //! What a peer can make a socket allocate: peak live heap by a counting allocator, without the one
 //! read buffer and one write buffer that each thread has for all its sockets.
 
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    future::pending,
-    sync::atomic::{AtomicUsize, Ordering},
-};
+use std::future::pending;
 
 use hybi::{
     proto::Limits,
     socket::{BoxError, Config, Session, WebSocket},
 };
-use tests::wire::{header, masked};
+use tests::{
+    heap::{Counting, growth, live},
+    wire::{header, masked},
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 type Socket = WebSocket<DuplexStream>;
 
-struct Counting;
-
-static LIVE: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-fn grow(bytes: usize) {
-    let live = LIVE.fetch_add(bytes, Ordering::Relaxed) + bytes;
-    PEAK.fetch_max(live, Ordering::Relaxed);
-}
-
-// SAFETY: everything is left to the system's allocator; only sizes are counted.
-#[allow(unsafe_code, reason = "there is no other way to count allocations")]
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        grow(layout.size());
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
-
-/// Peak growth of the live heap while `f` runs.
-async fn growth<F: Future>(f: F) -> (usize, F::Output) {
-    let before = LIVE.load(Ordering::Relaxed);
-    PEAK.store(before, Ordering::Relaxed);
-    let result = f.await;
-    (PEAK.load(Ordering::Relaxed) - before, result)
-}
 
 /// One at a time: the counters are the whole process's.
 fn main() {
@@ -169,7 +134,7 @@ async fn an_idle_socket_holds_no_buffer() {
         peers.push(peer);
         sessions.push(io);
     }
-    let (_, before) = growth(async { LIVE.load(Ordering::Relaxed) }).await;
+    let before = live();
     for io in sessions {
         tokio::spawn(Session::new(io, Config::server(), |mut socket: Socket| async move {
             while socket.recv().await?.is_some() {}
@@ -180,7 +145,7 @@ async fn an_idle_socket_holds_no_buffer() {
         peer.write_all(&masked(0x82, &[0; 500])).await.unwrap();
     }
     settle().await;
-    let each = (LIVE.load(Ordering::Relaxed) - before) / SOCKETS;
+    let each = (live() - before) / SOCKETS;
     println!("memory: an idle socket in a session: {each} bytes, the pipe's included");
     assert!(each <= 4096, "{each} bytes for an idle socket");
 }
