@@ -252,23 +252,20 @@ async fn raw_echo(io: Upgraded) -> io::Result<()> {
     let parts = auto::upgrade::downcast::<TokioIo<TcpStream>>(io)
         .map_err(|_| io::ErrorKind::Unsupported)?;
     let mut io = parts.io.into_inner();
-    let mut buffer = vec![0; 128 * 1024];
-    let mut reply = Vec::with_capacity(buffer.len());
-    let mut end = parts.read_buf.len();
-    buffer[..end].copy_from_slice(&parts.read_buf);
+    // A frame of 64 KiB fits, and no zeroing is paid for.
+    let mut input = Vec::with_capacity(96 * 1024);
+    let mut reply = Vec::with_capacity(96 * 1024);
+    input.extend_from_slice(&parts.read_buf);
     loop {
-        let start = unmask_frames(&mut buffer[..end], &mut reply);
-        buffer.copy_within(start..end, 0);
-        end -= start;
+        let used = unmask_frames(&mut input, &mut reply);
+        input.drain(..used);
         if !reply.is_empty() {
             io.write_all(&reply).await?;
             reply.clear();
         }
-        let n = io.read(&mut buffer[end..]).await?;
-        if n == 0 {
+        if io.read_buf(&mut input).await? == 0 {
             return Ok(());
         }
-        end += n;
     }
 }
 
@@ -299,7 +296,7 @@ fn unmask_frames(input: &mut [u8], reply: &mut Vec<u8>) -> usize {
                 *word = (u64::from_ne_bytes(*word) ^ wide).to_ne_bytes();
             }
         }
-        for (byte, key) in words.into_remainder().iter_mut().zip(key) {
+        for (byte, key) in words.into_remainder().iter_mut().zip(wide.to_ne_bytes()) {
             *byte ^= key;
         }
         reply.extend_from_slice(&[first, second & 0x7f]);
