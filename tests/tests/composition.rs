@@ -23,7 +23,7 @@ use http::StatusCode;
 use hyper::body::Incoming;
 use tests::{
     client::Client,
-    start::{self, echo, emptied, inner},
+    start::{self, echo, inner, until_empty},
 };
 use tokio::{
     sync::mpsc,
@@ -292,7 +292,7 @@ async fn a_panic_in_a_policy_is_caught_outside_and_leaves_nothing_behind() {
     assert_eq!(before.recv_text().await, "alive");
     echoes(addr, "/").await;
     drop(before);
-    emptied(&sessions).await;
+    until_empty(&sessions).await;
 }
 
 /// A CORS layer answers for pages of other sites what it likes: it is the policy that decides about

@@ -11,8 +11,9 @@ use std::{
 };
 
 use axum::Router;
+use http::Request;
 use tests::{
-    client::{Client, KEY},
+    client::{Client, KEY, UPGRADE},
     h2::Connection,
     start::{app, echo, soon, start, until},
     wire::masked,
@@ -22,10 +23,12 @@ use tokio::{
     net::TcpListener,
     sync::{Notify, Semaphore, mpsc, oneshot},
 };
+use tower::{Service, ServiceBuilder};
 use tower_websocket::{
     BoxError, Message, Sessions, WebSocket, WebSocketLayer, handler_fn,
     policy::{Accept, policy_fn},
     sessions::Drained,
+    upgrade::Upgrade,
 };
 
 /// A deadline that no test is meant to reach.
@@ -408,4 +411,29 @@ async fn a_drain_reaches_every_layer_of_the_set_and_no_other() {
     assert_eq!(soon("the drain", drained).await.unwrap().ended, 2);
     answers(&mut untouched, "still here").await;
     assert_eq!((shared.len(), other.len()), (0, 1));
+}
+
+/// `Drained` counts sessions, not handshakes that were refused.
+#[tokio::test(start_paused = true)]
+async fn a_handshake_that_is_refused_during_a_drain_is_no_session_that_ended() {
+    let sessions = Sessions::new();
+    let handler = ServiceBuilder::new().concurrency_limit(1).service(handler_fn(echo));
+    let mut service = WebSocketLayer::new(handler).sessions(sessions.clone()).into_service();
+    let mut handshake = || {
+        let (io, peer) = tokio::io::duplex(1 << 10);
+        let mut request = Request::get("/").header("host", "localhost");
+        for (name, value) in UPGRADE {
+            request = request.header(name, value);
+        }
+        let request = request.extension(Upgrade::from_io(io)).body(()).unwrap();
+        (service.call(request), peer)
+    };
+    let (first, _peer) = handshake();
+    assert_eq!(first.await.unwrap().status(), 101);
+    let (second, _other) = handshake();
+    let waiting = tokio::spawn(second);
+    tokio::task::yield_now().await;
+    let drained = sessions.drain(Duration::from_secs(1)).await;
+    assert_eq!(waiting.await.unwrap().unwrap().status(), 503);
+    assert_eq!((drained.ended, drained.aborted), (0, 1));
 }
