@@ -22,14 +22,17 @@ use axum::{
 use http::StatusCode;
 use hyper::body::Incoming;
 use tests::{
-    client::Client,
-    start::{self, echo, inner, until_empty},
+    client::{Client, UPGRADE},
+    h2,
+    start::{self, echo, inner, until, until_empty},
+    wire::masked,
 };
 use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
     sync::mpsc,
     time::{Instant, sleep},
 };
-use tower::{ServiceBuilder, service_fn};
+use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_http::{
     catch_panic::CatchPanicLayer, compression::CompressionLayer, cors::CorsLayer,
     set_header::SetResponseHeaderLayer, timeout::TimeoutLayer, trace::TraceLayer,
@@ -38,6 +41,7 @@ use tower_http::{
 use tower_websocket::{
     Handler, Sessions, WebSocket, WebSocketLayer, handler_fn, handler_fn_with_request,
     policy::{Accept, Attempt, DangerouslyAnyOrigin, Decision, Policy, policy_fn},
+    upgrade::Upgrade,
 };
 
 async fn reach(request: Request) -> Response {
@@ -345,9 +349,7 @@ async fn a_concurrency_limit_on_the_handler_caps_live_sockets() {
     assert_eq!(Client::connect(addr).await.handshake("/a", &[]).await.status, 503);
     // An abrupt end gives its place back as well.
     drop(second);
-    while sessions.len() > 1 {
-        tokio::task::yield_now().await;
-    }
+    until("a free place", || sessions.len() == 1).await;
     echoes(addr, "/c").await;
 }
 
@@ -400,4 +402,30 @@ async fn any_service_of_sockets_is_a_handler() {
     let addr = start::axum(Router::new().fallback_service(layer.into_service())).await;
     echoes(addr, "/own").await;
     assert_eq!(seen.recv().await.as_deref(), Some("/own"));
+}
+
+/// one service on TCP, on a stream of an HTTP/2 connection and on a pipe in memory; the handler
+/// cannot tell them apart.
+#[tokio::test]
+async fn any_byte_stream_carries_a_socket() {
+    let service = ws().policy(DangerouslyAnyOrigin).into_service();
+    let addr = start::axum(Router::new().fallback_service(service.clone())).await;
+    echoes(addr, "/tcp").await;
+
+    let mut stream = h2::Connection::connect(addr).await.open("/stream").await;
+    stream.send_frame(0x81, b"stream").await;
+    assert_eq!(stream.recv().await, (0x81, b"stream".to_vec()));
+
+    let (io, mut peer) = tokio::io::duplex(64);
+    let mut request = http::Request::get("/pipe").header("Host", "a");
+    for (name, value) in UPGRADE {
+        request = request.header(name, value);
+    }
+    let mut request = request.body(()).unwrap();
+    request.extensions_mut().insert(Upgrade::from_io(io));
+    assert_eq!(service.oneshot(request).await.unwrap().status(), 101);
+    peer.write_all(&masked(0x81, b"pipe")).await.unwrap();
+    let mut frame = [0; 6];
+    peer.read_exact(&mut frame).await.unwrap();
+    assert_eq!(&frame, b"\x81\x04pipe");
 }

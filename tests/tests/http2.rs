@@ -274,7 +274,7 @@ async fn the_largest_message_goes_both_ways_through_small_windows() {
     assert!(received == payload);
 }
 
-/// E-15, E-17, E-18, L-05: also with a code that says that nothing is wrong.
+/// E-15, E-17, E-18, E-19, L-05: also with a code that says that nothing is wrong.
 #[tokio::test]
 async fn a_reset_stream_is_a_lost_peer() {
     let sessions = Sessions::new();

@@ -1,6 +1,11 @@
 //! What counts as a handshake, and that everything else reaches the inner service as it came.
 
-use std::{convert::Infallible, net::SocketAddr};
+use std::{
+    convert::Infallible,
+    future::{Ready, ready},
+    net::SocketAddr,
+    task::{Context, Poll},
+};
 
 use axum::{
     Router,
@@ -26,7 +31,7 @@ use tokio::{
     net::TcpStream,
     sync::mpsc,
 };
-use tower::{Layer, service_fn};
+use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_websocket::{
     WebSocketLayer, handler_fn,
     policy::{Attempt, Decision, policy_fn},
@@ -254,6 +259,51 @@ async fn an_upgrade_of_the_inner_service_is_left_to_it() {
         assert_eq!(response.field("sec-websocket-accept"), None);
         client.send_raw(b"not frames").await;
         assert_eq!(client.recv_raw(10).await, b"not frames");
+    }
+}
+
+/// An inner service that is called by whoever waited for it to be ready, and whose clones have not.
+#[derive(Debug, Default)]
+struct Strict {
+    is_ready: bool,
+}
+
+impl Clone for Strict {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl Service<Request<()>> for Strict {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.is_ready = true;
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<()>) -> Self::Future {
+        assert!(std::mem::take(&mut self.is_ready), "called without being ready");
+        ready(Ok(Response::default()))
+    }
+}
+
+/// tower's contract: the service that was ready is the one that is called, also for a handshake that
+/// the policy passes on, and the next request finds one that is asked anew.
+#[tokio::test]
+async fn the_inner_service_that_was_ready_is_called() {
+    let layer = WebSocketLayer::new(handler_fn(echo));
+    let mut service = layer.policy(policy_fn(|_: Attempt| Decision::Pass)).layer(Strict::default());
+    let handshake = || {
+        let request = Request::get("/").header("Host", "a");
+        UPGRADE.iter().fold(request, |request, (name, value)| request.header(*name, *value))
+    };
+    for request in [Request::get("/"), handshake(), handshake(), Request::get("/")] {
+        let request = request.body(()).unwrap();
+        let response = service.ready().await.unwrap().call(request).await.unwrap();
+        assert_eq!(response.status(), 200);
     }
 }
 

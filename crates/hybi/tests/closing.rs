@@ -105,7 +105,7 @@ async fn a_close_is_answered_with_its_code() {
     assert_eq!(socket.await.unwrap(), 1005);
 }
 
-/// L-05, F-09: the transport ends at each byte of a conversation without a Close.
+/// L-05, F-09, E-19: the transport ends in order, at each byte of a conversation without a Close.
 #[tokio::test]
 async fn an_end_without_a_close_is_a_disconnect_wherever_it_comes() {
     let mut bytes = masked(0x01, b"be");

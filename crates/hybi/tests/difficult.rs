@@ -148,7 +148,7 @@ async fn a_handler_that_aborts_its_socket_runs_on() {
     assert!(cleaned_up.load(Ordering::Relaxed));
 }
 
-/// G-04: the assembly timeout is one message's, not that of all that follow each other closely.
+/// S-07: the assembly timeout is one message's, not that of all that follow each other closely.
 #[tokio::test(start_paused = true)]
 async fn messages_that_overlap_reads_each_have_the_whole_assembly_timeout() {
     let (io, mut peer) = Peer::pair(1 << 16);

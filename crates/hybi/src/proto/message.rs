@@ -170,6 +170,17 @@ mod tests {
         assert_eq!(Message::from("abc").as_bytes(), Message::from(b"abc").as_bytes());
     }
 
+    /// R-06, U-07: bytes are binary, whatever they hold, and become text only by a check.
+    #[test]
+    fn text_is_utf8_by_its_type() {
+        for bytes in [&b"valid"[..], b"\xff", b"\xed\xa0\x80"] {
+            let message = Message::from(bytes);
+            assert!(message.is_binary() && Message::from(bytes.to_vec()).is_binary());
+            let text = ByteString::try_from(message.into_bytes());
+            assert_eq!(text.ok().map(Message::Text).is_some(), bytes == b"valid");
+        }
+    }
+
     /// S-11
     #[test]
     fn the_debug_form_shows_no_payload() {

@@ -317,7 +317,7 @@ fn a_pong_gets_no_reply() {
     assert!(!server.has_output());
 }
 
-/// U-01, U-03, U-04, U-05
+/// R-06, U-01, U-03, U-04, U-05
 #[test]
 fn text_is_utf8_and_nothing_else_is_asked_of_it() {
     accepts(&[(0x81, "\u{feff}\0\u{ffff}".as_bytes())], &[text("\u{feff}\0\u{ffff}")]);

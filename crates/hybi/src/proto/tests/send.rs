@@ -265,7 +265,8 @@ fn a_ping_holds_125_bytes_and_no_more() {
     assert_eq!(server.send("x".into()), Err(Closed));
 }
 
-/// M-04: no key, no frame.
+/// M-04, M-05: no key, no frame. Keys are drawn when a frame is written, long after its message was
+/// handed over for good.
 #[test]
 fn without_a_key_nothing_more_is_written() {
     let mut client = endpoint(Role::Client, &Limits::default().max_send_frame(20_000));
