@@ -287,16 +287,12 @@ fn unmask_frames(input: &mut [u8], reply: &mut Vec<u8>) -> usize {
         let payload = at + 2 + extra + 4;
         let Some(frame) = input.get_mut(at..payload + len) else { return at };
         let (header, body) = frame.split_at_mut(2 + extra + 4);
-        let key = [header[2 + extra], header[3 + extra], header[4 + extra], header[5 + extra]];
-        let wide =
-            u64::from_ne_bytes([key[0], key[1], key[2], key[3], key[0], key[1], key[2], key[3]]);
-        let mut words = body.chunks_exact_mut(8);
-        for word in &mut words {
-            if let Some(word) = word.first_chunk_mut::<8>() {
-                *word = (u64::from_ne_bytes(*word) ^ wide).to_ne_bytes();
-            }
+        let key: [u8; 8] = std::array::from_fn(|i| header[2 + extra + i % 4]);
+        let (words, rest) = body.as_chunks_mut();
+        for word in words {
+            *word = (u64::from_ne_bytes(*word) ^ u64::from_ne_bytes(key)).to_ne_bytes();
         }
-        for (byte, key) in words.into_remainder().iter_mut().zip(wide.to_ne_bytes()) {
+        for (byte, key) in rest.iter_mut().zip(key) {
             *byte ^= key;
         }
         reply.extend_from_slice(&[first, second & 0x7f]);
