@@ -36,7 +36,7 @@ LOADS = {
     "1 KiB, p1": (2000, ["--size=1024", "--depth=1"]),
     "1 KiB, p32": (8000, ["--size=1024", "--depth=32"]),
     "UTF-8 1 KiB, p1": (2000, ["--size=1024", "--depth=1", "--content=utf8"]),
-    "64 KiB, p1": (200, ["--size=65536", "--depth=1"]),
+    "64 KiB, p1": (500, ["--size=65536", "--depth=1"]),
     "handshake": (300, None),
 }
 

@@ -23,10 +23,11 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Print messages per second of every server: the median of alternating rounds.
+    /// Print messages per second of every server: the median of alternating rounds, and the best,
+    /// which is the one that the rest of the machine has disturbed least.
     Compare {
         /// Rounds that each server has for each load.
-        #[arg(long, default_value_t = 5)]
+        #[arg(long, default_value_t = 5, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
         rounds: usize,
         /// How long each round takes.
         #[arg(long, default_value_t = 0.4)]
@@ -124,19 +125,19 @@ fn compare(servers: &[Server], rounds: usize, seconds: f64) -> io::Result<()> {
                 rates.push(load.rate(server.addr, time)?);
             }
         }
-        let medians: Vec<f64> = rates.into_iter().map(median).collect();
         let mut out = io::stdout().lock();
-        writeln!(out, "\n{title:<28} {:>10}  of the first", "msg/s")?;
-        for (server, rate) in servers.iter().zip(&medians) {
-            writeln!(out, "  {:<26} {rate:>10.0}  {:.2}", server.name(), rate / medians[0])?;
+        writeln!(out, "\n{title:<26} {:>10} {:>10}  of the first", "median", "best")?;
+        let mut first = None;
+        for (server, rates) in servers.iter().zip(&mut rates) {
+            rates.sort_by(f64::total_cmp);
+            let (median, best) = (rates[rates.len() / 2], rates[rates.len() - 1]);
+            let (of_median, of_best) = *first.get_or_insert((median, best));
+            let name = server.name();
+            let (of_median, of_best) = (median / of_median, best / of_best);
+            writeln!(out, "  {name:<24} {median:>10.0} {best:>10.0}  {of_median:.2} {of_best:.2}")?;
         }
     }
     Ok(())
-}
-
-fn median(mut rates: Vec<f64>) -> f64 {
-    rates.sort_by(f64::total_cmp);
-    rates.get(rates.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 fn idle(servers: &[Server], sockets: usize) -> io::Result<()> {
