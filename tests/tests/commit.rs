@@ -203,6 +203,8 @@ async fn an_answer_that_is_made_anew_leaves_nothing_behind() {
     let mut client = Client::connect(addr).await;
     let response = client.handshake("/ws", &[]).await;
     assert_eq!((response.status, &*response.body), (502, "sorry"));
+    assert_eq!(response.field("connection"), Some("close"));
+    assert!(soon("the end", client.at_eof()).await);
     app.assert_untouched();
 }
 

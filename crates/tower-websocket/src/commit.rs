@@ -29,7 +29,10 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
 };
 
@@ -82,7 +85,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let accepted = match *request.method() {
+        let accepts = match *request.method() {
             Method::GET if request.headers().contains_key(UPGRADE) => {
                 Some(StatusCode::SWITCHING_PROTOCOLS)
             }
@@ -90,9 +93,19 @@ where
             // Nothing else can be a handshake.
             _ => None,
         };
-        let accepted = accepted.filter(|_| request.extensions_mut().insert(Marker).is_none());
         let is_http_1 = request.version() <= Version::HTTP_11;
-        ResponseFuture { inner: self.inner.call(request), accepted, is_http_1 }
+        let extensions = request.extensions_mut();
+        let handshake = match accepts {
+            // Another `CommitLayer` above commits.
+            Some(_) if extensions.get::<Marker>().is_some() => None,
+            Some(accepts) => {
+                let marker = Marker::default();
+                extensions.insert(marker.clone());
+                Some(Handshake { marker, accepts, is_http_1 })
+            }
+            None => None,
+        };
+        ResponseFuture { inner: self.inner.call(request), handshake }
     }
 }
 
@@ -102,11 +115,37 @@ pin_project! {
     pub struct ResponseFuture<F> {
         #[pin]
         inner: F,
-        // The status that accepts a handshake made by the method of the request, unless there is
-        // another `CommitLayer` above.
-        accepted: Option<StatusCode>,
-        // Another request could follow on the connection.
-        is_http_1: bool,
+        // `None` where there is nothing to commit.
+        handshake: Option<Handshake>,
+    }
+}
+
+/// A request that may be a handshake.
+struct Handshake {
+    marker: Marker,
+    /// The status that accepts it.
+    accepts: StatusCode,
+    /// Another request could follow on the connection.
+    is_http_1: bool,
+}
+
+impl Handshake {
+    /// Starts what was accepted, or sees to it that the answer that replaced it is final.
+    fn commit<B>(&self, response: &mut Response<B>) {
+        let start = response.extensions_mut().remove::<Deferred>();
+        if response.status() == self.accepts {
+            if let Some(start) = start {
+                start.spawn();
+            }
+        } else if self.marker.is_accepted() {
+            tracing::debug!(
+                status = response.status().as_u16(),
+                "the response to an accepted WebSocket handshake was replaced"
+            );
+            if self.is_http_1 {
+                make_final(response.headers_mut());
+            }
+        }
     }
 }
 
@@ -119,20 +158,8 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let mut response = ready!(this.inner.poll(cx))?;
-        if let Some(accepted) = *this.accepted
-            && let Some(start) = response.extensions_mut().remove::<Deferred>()
-        {
-            if response.status() == accepted {
-                start.spawn();
-            } else {
-                tracing::debug!(
-                    status = response.status().as_u16(),
-                    "the response to an accepted WebSocket handshake was replaced"
-                );
-                if *this.is_http_1 {
-                    make_final(response.headers_mut());
-                }
-            }
+        if let Some(handshake) = this.handshake {
+            handshake.commit(&mut response);
         }
         Poll::Ready(Ok(response))
     }
@@ -154,9 +181,10 @@ fn make_final(headers: &mut HeaderMap) {
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
 }
 
-/// In a request: there is a [`CommitLayer`] above.
-#[derive(Clone, Copy)]
-struct Marker;
+/// In a request: there is a [`CommitLayer`] above, which holds a clone. It tells that the handshake was
+/// accepted even where nothing is left of the answer that did so.
+#[derive(Clone, Default)]
+pub(crate) struct Marker(Arc<AtomicBool>);
 
 /// In a response: the task that serves the socket. Extensions are `Clone`; the task is not.
 #[derive(Clone)]
@@ -173,12 +201,23 @@ impl Deferred {
     }
 }
 
-/// Whether a request came through a [`CommitLayer`].
-pub(crate) fn is_deferred(request: &mut Extensions) -> bool {
-    request.remove::<Marker>().is_some()
-}
+impl Marker {
+    /// Takes the marker of a request that came through a [`CommitLayer`].
+    pub(crate) fn take(request: &mut Extensions) -> Option<Self> {
+        request.remove()
+    }
 
-/// Sends `task` along with a response.
-pub(crate) fn defer(response: &mut Extensions, task: impl Future<Output = ()> + Send + 'static) {
-    response.insert(Deferred(Arc::new(Mutex::new(Some(Box::pin(task))))));
+    /// Sends `task` along with the response that accepts.
+    pub(crate) fn defer(
+        &self,
+        response: &mut Extensions,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        self.0.store(true, Ordering::Relaxed);
+        response.insert(Deferred(Arc::new(Mutex::new(Some(Box::pin(task))))));
+    }
+
+    fn is_accepted(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }

@@ -19,7 +19,8 @@ use hyper::ext::Protocol;
 use tracing::Instrument;
 
 use crate::{
-    BoxError, commit,
+    BoxError,
+    commit::Marker,
     future::Verdict,
     handler::Handler,
     layer::{Settings, WebSocketLayer},
@@ -77,7 +78,7 @@ pub(crate) async fn judge<H: Handler, P: Policy>(
         Ok(Decision::Accept(accept)) => accept,
     };
     let (mut parts, handshake) = attempt.into_parts();
-    let deferred = commit::is_deferred(&mut parts.extensions);
+    let marker = Marker::take(&mut parts.extensions);
 
     let mut response = match response(&handshake, &accept) {
         Ok(response) => response,
@@ -125,11 +126,10 @@ pub(crate) async fn judge<H: Handler, P: Policy>(
         guard,
     };
     let task = start.run().instrument(span);
-    if deferred {
-        commit::defer(response.extensions_mut(), task);
-    } else {
+    match marker {
+        Some(marker) => marker.defer(response.extensions_mut(), task),
         // A task of its own, so that nothing of this request's stays with the socket.
-        tokio::spawn(task);
+        None => drop(tokio::spawn(task)),
     }
     Verdict::Answer(response)
 }

@@ -44,8 +44,8 @@ use crate::proto::{Role, Violation};
 /// HTTP/2 streams and TLS do.
 const COALESCED: usize = 64 * 1024;
 
-/// How much is read in one poll.
-const POLL_BUDGET: usize = 64 * 1024;
+/// How much is read before other tasks have their turn.
+const READ_BUDGET: usize = 64 * 1024;
 
 /// What a read costs of it, however short it is.
 const READ_COST: usize = 4 * 1024;
@@ -66,7 +66,7 @@ pub(crate) struct Driver<T> {
     config: Arc<Config>,
     vectored: bool,
     stage: Stage,
-    /// Bytes that may still be read in this poll, before other tasks have their turn.
+    /// Bytes that may still be read before other tasks have their turn.
     budget: usize,
     /// The runtime has a clock.
     has_clock: bool,
@@ -116,7 +116,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             io: Some(io),
             config,
             stage: Stage::Running,
-            budget: 0,
+            budget: READ_BUDGET,
             has_clock: false,
             deadlines: Deadlines::default(),
             assembly_of: 0,
@@ -138,11 +138,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     ///
     /// Without a tokio runtime that has timers, here and not where the first deadline is due.
     pub(crate) fn begin(&mut self) {
-        self.budget = POLL_BUDGET;
         if !self.has_clock {
             drop(tokio::time::sleep(Duration::ZERO));
             self.has_clock = true;
         }
+    }
+
+    /// The poll ends as pending, so that other tasks have their turn before more is read.
+    pub(crate) fn rest(&mut self) {
+        self.budget = READ_BUDGET;
     }
 
     fn timeouts(&self) -> &Timeouts {

@@ -3,14 +3,17 @@
 use std::{
     any::Any,
     fmt,
-    future::Future,
+    future::{Future, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
 };
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    task::unconstrained,
+};
 
 use super::{
     BoxError,
@@ -145,6 +148,10 @@ where
     ///
     /// Deadlines come last. What has arrived or can be written counts, however late this is called.
     fn advance(&mut self, mut core: Box<Core>, cx: &mut Context<'_>) -> Box<Core> {
+        if !core.is_flushed() {
+            // Before the handler may use up what the runtime allows this task in one turn.
+            let _ = self.driver.poll_flush(&mut core, cx);
+        }
         let mut first = true;
         // Whether anything happened that this round has to look at.
         let mut moved = true;
@@ -165,7 +172,8 @@ where
                 moved = core.is_anyone_due() || (!reads && core.wants_input());
             }
             if !(moved || filled) {
-                moved = self.driver.poll_deadlines(&mut core, cx).is_ready();
+                let deadlines = poll_fn(|cx| self.driver.poll_deadlines(&mut core, cx));
+                moved = pin!(unconstrained(deadlines)).poll(cx).is_ready();
                 if !moved {
                     return core;
                 }
@@ -199,7 +207,10 @@ where
                 return Poll::Ready(ended);
             }
             match this.shared.put(core, cx.waker()) {
-                None => return Poll::Pending,
+                None => {
+                    this.driver.rest();
+                    return Poll::Pending;
+                }
                 Some(back) => (core, requests) = back,
             }
         }
