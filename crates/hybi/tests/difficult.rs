@@ -602,3 +602,52 @@ fn messages_that_never_stop_do_not_extend_the_close_timeout_of_a_socket_without_
         }
     });
 }
+
+/// A transport that takes whatever it is given, and has nothing to read.
+struct Sink;
+
+impl AsyncRead for Sink {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for Sink {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// A handler that waits in `send` yields, however fast its messages leave.
+#[test]
+fn a_session_yields_to_other_tasks_while_its_handler_sends_without_end() {
+    within_ten_seconds(|| async {
+        let session = tokio::spawn(Session::new(
+            Sink,
+            Config::server(),
+            |mut socket: WebSocket<Sink>| async move {
+                loop {
+                    socket.send(vec![0; 1000]).await?;
+                }
+            },
+        ));
+        settle().await;
+        session.abort();
+    });
+}

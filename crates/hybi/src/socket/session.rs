@@ -12,7 +12,7 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    task::unconstrained,
+    task::{unconstrained, yield_now},
 };
 
 use super::{
@@ -25,6 +25,10 @@ use super::{
     websocket::WebSocket,
 };
 use crate::proto::{CloseCode, CloseFrame, CloseReason};
+
+/// How often one poll goes round: more often than it may read, so that this is for handlers that send
+/// without end.
+const ROUNDS: usize = 32;
 
 /// A future that drives a transport `T` and polls `F`, the handler that has the socket.
 ///
@@ -153,6 +157,7 @@ where
             let _ = self.driver.poll_flush(&mut core, cx);
         }
         let mut first = true;
+        let mut rounds = ROUNDS;
         // Whether anything happened that this round has to look at.
         let mut moved = true;
         loop {
@@ -171,13 +176,21 @@ where
                 // The handler may have made room for more to be read.
                 moved = core.is_anyone_due() || (!reads && core.wants_input());
             }
-            if !(moved || filled) {
-                let deadlines = poll_fn(|cx| self.driver.poll_deadlines(&mut core, cx));
-                moved = pin!(unconstrained(deadlines)).poll(cx).is_ready();
-                if !moved {
-                    return core;
-                }
+            rounds -= 1;
+            if (moved || filled) && rounds > 0 {
+                continue;
             }
+            let deadlines = poll_fn(|cx| self.driver.poll_deadlines(&mut core, cx));
+            let passed = pin!(unconstrained(deadlines)).poll(cx).is_ready();
+            if !(moved || filled || passed) {
+                return core;
+            }
+            if rounds == 0 {
+                // To be polled again, but not before the runtime has looked at other tasks.
+                let _ = pin!(yield_now()).poll(cx);
+                return core;
+            }
+            moved = true;
         }
     }
 }
