@@ -23,9 +23,11 @@ use tokio::{
     net::TcpListener,
     sync::{Notify, Semaphore, mpsc, oneshot},
 };
-use tower::{Service, ServiceBuilder};
+use tower::{Service, ServiceBuilder, ServiceExt, util::AndThenLayer};
 use tower_websocket::{
-    BoxError, Message, Sessions, WebSocket, WebSocketLayer, handler_fn,
+    BoxError, Message, Sessions, WebSocket, WebSocketLayer,
+    commit::CommitLayer,
+    handler_fn,
     policy::{Accept, policy_fn},
     sessions::Drained,
     upgrade::Upgrade,
@@ -436,4 +438,30 @@ async fn a_handshake_that_is_refused_during_a_drain_is_no_session_that_ended() {
     let drained = sessions.drain(Duration::from_secs(1)).await;
     assert_eq!(waiting.await.unwrap().unwrap().status(), 503);
     assert_eq!((drained.ended, drained.aborted), (0, 1));
+}
+
+/// An accepted handshake whose answer a layer below the `CommitLayer` holds back has no task to be
+/// aborted.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_held_back_does_not_hold_a_drain_past_its_deadline() {
+    let sessions = Sessions::new();
+    let layer = WebSocketLayer::new(handler_fn(echo)).sessions(sessions.clone());
+    let service = ServiceBuilder::new()
+        .layer(CommitLayer::new())
+        .layer(AndThenLayer::new(async |response| {
+            pending::<()>().await;
+            Ok::<_, std::convert::Infallible>(response)
+        }))
+        .service(layer.into_service());
+    let mut request = Request::get("/").header("host", "localhost");
+    for (name, value) in UPGRADE {
+        request = request.header(name, value);
+    }
+    let (io, _peer) = tokio::io::duplex(1 << 10);
+    let request = request.extension(Upgrade::from_io(io)).body(()).unwrap();
+    let held = tokio::spawn(service.oneshot(request));
+    until("an accepted handshake", || sessions.len() == 1).await;
+    let drained = drain(&sessions, SHORT).await;
+    assert_eq!((drained.ended, drained.aborted), (0, 1));
+    held.abort();
 }

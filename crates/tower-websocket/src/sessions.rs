@@ -15,6 +15,9 @@ use hybi::{
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
+/// How long a drain waits for what it has aborted.
+const ABORT_GRACE: Duration = Duration::from_secs(1);
+
 /// The live sockets of the layers that it was given to.
 ///
 /// Clones are handles to the same set. A server that shuts down drains it, since neither hyper nor
@@ -54,6 +57,7 @@ struct State {
     /// A session has no control before its connection is upgraded.
     live: HashMap<u64, Option<Control>>,
     draining: bool,
+    /// Since the drain began, until it aborted the rest.
     ended: usize,
     aborted: usize,
 }
@@ -99,7 +103,8 @@ impl Sessions {
     /// New handshakes are answered with 503 and `Retry-After` from the first poll on, for good. A
     /// handler sees its `recv` end once the peer has answered, and
     /// [`closing`](crate::WebSocket::closing) resolve at once; at the deadline the handler is
-    /// dropped.
+    /// dropped. Whatever cannot be dropped then, a handler that blocks its thread or an accepted
+    /// handshake whose answer another layer holds back, is waited for one more second.
     ///
     /// # Cancel safety
     ///
@@ -116,13 +121,13 @@ impl Sessions {
                     for control in self.begin_abort() {
                         control.abort();
                     }
-                    self.wait_empty().await;
+                    let _ = tokio::time::timeout(ABORT_GRACE, self.wait_empty()).await;
                 }
             }
             None => self.wait_empty().await,
         }
         let state = self.lock();
-        Drained { ended: state.ended - state.aborted, aborted: state.aborted }
+        Drained { ended: state.ended, aborted: state.aborted }
     }
 
     fn begin_drain(&self) -> Vec<Control> {
@@ -219,7 +224,9 @@ impl Drop for SessionGuard {
     fn drop(&mut self) {
         let mut state = self.sessions.lock();
         state.live.remove(&self.id);
-        state.ended += 1;
+        if !self.sessions.inner.abort.is_cancelled() {
+            state.ended += 1;
+        }
         if state.live.is_empty() {
             self.sessions.inner.empty.notify_waiters();
         }
