@@ -429,3 +429,25 @@ async fn any_byte_stream_carries_a_socket() {
     peer.read_exact(&mut frame).await.unwrap();
     assert_eq!(&frame, b"\x81\x04pipe");
 }
+
+/// An `Upgrade` of one's own goes before hyper's, which then would keep the connection that it is for,
+/// with its 16 KiB of buffer, for as long as the handler keeps its request.
+#[tokio::test]
+async fn hypers_upgrade_does_not_reach_the_handler_beside_ones_own() {
+    let (sender, mut seen) = mpsc::unbounded_channel();
+    let handler = handler_fn_with_request(move |socket, request| async move {
+        let _ = sender.send(request.extensions().get::<hyper::upgrade::OnUpgrade>().is_some());
+        echo(socket).await
+    });
+    let (io, _peer) = tokio::io::duplex(1 << 10);
+    let upgrade = Upgrade::from_io(io);
+    let service = ServiceBuilder::new()
+        .map_request(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(upgrade.clone());
+            request
+        })
+        .service(WebSocketLayer::new(handler).into_service());
+    let mut client = Client::connect(start::hyper(service).await).await;
+    assert_eq!(client.handshake("/", &[]).await.status, 101);
+    assert_eq!(seen.recv().await, Some(false));
+}

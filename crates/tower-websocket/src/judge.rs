@@ -199,6 +199,7 @@ fn handler_request(mut parts: Parts, settings: &Settings) -> Request<()> {
     *request.version_mut() = parts.version;
     *request.uri_mut() = copy_uri(&parts.uri);
     *request.headers_mut() = copy_headers(&parts.headers, settings);
+    upgrade::forget(&mut parts.extensions);
     *request.extensions_mut() = mem::take(&mut parts.extensions);
     request
 }

@@ -154,6 +154,12 @@ pub(crate) fn take(extensions: &mut Extensions) -> Result<Pending, UpgradeError>
     }
 }
 
+/// Forgets hyper's upgrade, which may be there beside one that goes before it, and would keep the
+/// connection for as long as the extensions live.
+pub(crate) fn forget(extensions: &mut Extensions) {
+    extensions.remove::<OnUpgrade>();
+}
+
 /// Puts an upgrade back into the extensions of a request that is passed on.
 pub(crate) fn put_back(pending: Pending, extensions: &mut Extensions) {
     match pending {
