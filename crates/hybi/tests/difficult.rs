@@ -356,6 +356,22 @@ async fn a_close_reports_that_what_was_sent_before_it_did_not_go_out() {
     assert!(close.await.unwrap().is_err(), "everything that was sent before goes out first");
 }
 
+/// And to a handler.
+#[tokio::test(start_paused = true)]
+async fn a_close_in_a_session_reports_that_what_was_sent_before_it_did_not_go_out() {
+    let (io, mut peer) = Peer::pair(64);
+    let (result, closed) = tokio::sync::oneshot::channel();
+    tokio::spawn(Session::new(io, Config::server(), |mut socket: Socket| async move {
+        socket.send(vec![0; 10_000]).await?;
+        let _ = result.send(socket.close().await.is_ok());
+        Ok(())
+    }));
+    settle().await;
+    // It never reads.
+    peer.send_close(1000, "").await;
+    assert!(!closed.await.unwrap(), "10,000 bytes and our Close were not written");
+}
+
 struct Bomb;
 
 impl Drop for Bomb {

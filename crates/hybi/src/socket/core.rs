@@ -94,7 +94,7 @@ pub struct Stats {
 
 /// What an operation of the socket's user waits for.
 #[derive(Clone, Copy)]
-enum Wait {
+pub(crate) enum Wait {
     Recv,
     Send,
     Flush,
@@ -359,6 +359,11 @@ impl Core {
         self.conn.close_received().cloned().map(Box::new)
     }
 
+    /// The peer's side is over and ours is written, or the transport is gone.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.end.is_some() && self.is_flushed() || self.gone
+    }
+
     /// Why the connection did not end with both Closes, if so.
     pub(crate) fn failure(&self) -> Option<Error> {
         match &self.end {
@@ -434,23 +439,8 @@ impl Core {
 
     // ===== waiting =====
 
-    pub(crate) fn wait_recv(&mut self, cx: &Context<'_>) {
-        self.register(Wait::Recv, cx);
-    }
-
-    pub(crate) fn wait_send(&mut self, cx: &Context<'_>) {
-        self.register(Wait::Send, cx);
-    }
-
-    pub(crate) fn wait_flush(&mut self, cx: &Context<'_>) {
-        self.register(Wait::Flush, cx);
-    }
-
-    pub(crate) fn wait_close(&mut self, cx: &Context<'_>) {
-        self.register(Wait::Close, cx);
-    }
-
-    fn register(&mut self, wait: Wait, cx: &Context<'_>) {
+    /// Has the task of `cx` woken when the wait is over.
+    pub(crate) fn wait(&mut self, wait: Wait, cx: &Context<'_>) {
         match &mut self.waiters[wait as usize] {
             Some(waker) => waker.clone_from(cx.waker()),
             waiter => *waiter = Some(cx.waker().clone()),
@@ -494,7 +484,7 @@ impl Core {
             Wait::Recv => over || !self.ready.is_empty() || !self.input.is_empty(),
             Wait::Send => self.gone || self.conn.close_queued() || self.can_send(),
             Wait::Flush => self.is_flushed(),
-            Wait::Close => over,
+            Wait::Close => self.is_closed(),
         }
     }
 }

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
     config::Config,
-    core::{Core, End, Handle, Next},
+    core::{Core, End, Handle, Next, Wait},
     direct::Direct,
     error::{Error, Kind},
     shared::Shared,
@@ -175,7 +175,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
                     Poll::Ready(core.report().map(|()| None))
                 }
                 None => {
-                    core.wait_recv(cx);
+                    core.wait(Wait::Recv, cx);
                     Poll::Pending
                 }
             })),
@@ -248,7 +248,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
                     return Poll::Ready(send(core));
                 }
                 core.check_open()?;
-                core.wait_send(cx);
+                core.wait(Wait::Send, cx);
                 Poll::Pending
             })),
         }
@@ -301,7 +301,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
                 if core.can_send() {
                     return Poll::Ready(Ok(()));
                 }
-                core.wait_send(cx);
+                core.wait(Wait::Send, cx);
                 Poll::Pending
             })),
         }
@@ -317,7 +317,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
                 ready!(shared.poll_core(cx, |core| match core.flushed() {
                     Some(result) => Poll::Ready(result),
                     None => {
-                        core.wait_flush(cx);
+                        core.wait(Wait::Flush, cx);
                         Poll::Pending
                     }
                 }))
@@ -464,12 +464,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
             Inner::Session(shared, _) => ready!(shared.poll_core(cx, |core| {
                 core.start_close(frame.clone());
                 core.discard_received();
-                if core.end().is_some() || core.is_gone() {
-                    core.settle();
+                if core.is_closed() {
                     *peer_close = core.peer_close();
                     return Poll::Ready(core.failure().map_or(Ok(()), Err));
                 }
-                core.wait_close(cx);
+                core.wait(Wait::Close, cx);
                 Poll::Pending
             })),
         }
