@@ -36,6 +36,42 @@ pub use self::{
 };
 
 /// The user's end of a WebSocket that a [`WebSocketLayer`] accepted.
+///
+/// | to | call |
+/// |---|---|
+/// | receive | [`recv`](hybi::socket::WebSocket::recv), or use it as a `Stream` |
+/// | send | [`send`](hybi::socket::WebSocket::send), or use it as a `Sink`; several in one write: [`feed`](hybi::socket::WebSocket::feed), [`flush`](hybi::socket::WebSocket::flush) |
+/// | close | return from the handler; with a code: [`close_with`](hybi::socket::WebSocket::close_with), [`start_close`](hybi::socket::WebSocket::start_close); at once: [`abort`](hybi::socket::WebSocket::abort) |
+/// | know how it ended | [`peer_close`](hybi::socket::WebSocket::peer_close), after `recv` gave `None` |
+/// | know that it ends, elsewhere | [`closing`](hybi::socket::WebSocket::closing), [`closed`](hybi::socket::WebSocket::closed) |
+/// | ping | [`ping`](hybi::socket::WebSocket::ping); pings of the peer are answered without help |
+/// | know the subprotocol | [`subprotocol`](hybi::socket::WebSocket::subprotocol) |
+/// | outlive the handler | [`detach`](hybi::socket::WebSocket::detach) |
+///
+/// `recv` and `send` are cancel safe, so that a handler waits for both ends of its work at once:
+///
+/// ```
+/// use tokio::sync::broadcast;
+/// use tower_websocket::{BoxError, Message, WebSocket};
+///
+/// async fn relay(
+///     mut socket: WebSocket,
+///     room: broadcast::Sender<Message>,
+/// ) -> Result<(), BoxError> {
+///     let mut said = room.subscribe();
+///     loop {
+///         tokio::select! {
+///             received = socket.recv() => match received? {
+///                 Some(message) => drop(room.send(message)),
+///                 None => return Ok(()),
+///             },
+///             message = said.recv() => socket.send(message?).await?,
+///         }
+///     }
+/// }
+/// # let room = broadcast::Sender::new(1);
+/// # let _ = tower_websocket::handler_fn(move |socket| relay(socket, room));
+/// ```
 pub type WebSocket = hybi::socket::WebSocket<Transport>;
 
 const _: () = {

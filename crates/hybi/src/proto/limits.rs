@@ -139,6 +139,48 @@ impl Limits {
         }
     }
 
+    /// The value of [`max_message`](Self::max_message).
+    #[must_use]
+    pub fn get_max_message(&self) -> usize {
+        self.max_message
+    }
+
+    /// The value of [`max_frame`](Self::max_frame), its default resolved.
+    #[must_use]
+    pub fn get_max_frame(&self) -> usize {
+        self.frame_limit()
+    }
+
+    /// The value of [`max_fragments`](Self::max_fragments), its default resolved.
+    #[must_use]
+    pub fn get_max_fragments(&self) -> usize {
+        self.fragment_limit()
+    }
+
+    /// The value of [`max_send_frame`](Self::max_send_frame).
+    #[must_use]
+    pub fn get_max_send_frame(&self) -> usize {
+        self.max_send_frame
+    }
+
+    /// The value of [`output_mark`](Self::output_mark).
+    #[must_use]
+    pub fn get_output_mark(&self) -> usize {
+        self.output_mark
+    }
+
+    /// The value of [`read_ahead`](Self::read_ahead).
+    #[must_use]
+    pub fn get_read_ahead(&self) -> usize {
+        self.read_ahead
+    }
+
+    /// The value of [`linger_bytes`](Self::linger_bytes).
+    #[must_use]
+    pub fn get_linger_bytes(&self) -> usize {
+        self.linger_bytes
+    }
+
     /// The limit on a received frame, the default resolved.
     pub(crate) fn frame_limit(&self) -> usize {
         self.max_frame.unwrap_or(self.max_message)
@@ -174,6 +216,19 @@ mod tests {
         assert_eq!(Limits::default().max_message(100).fragment_limit(), 1024);
         assert_eq!(Limits::default().max_message(100).max_fragments(2).fragment_limit(), 2);
         assert_eq!(Limits::default().max_frame(7).frame_limit(), 7);
+    }
+
+    #[test]
+    fn what_was_set_can_be_read() {
+        let limits =
+            Limits::default().max_send_frame(1).output_mark(2).read_ahead(3).linger_bytes(4);
+        assert_eq!((limits.get_max_send_frame(), limits.get_output_mark()), (1, 2));
+        assert_eq!((limits.get_read_ahead(), limits.get_linger_bytes()), (3, 4));
+        let received = |limits: &Limits| {
+            (limits.get_max_message(), limits.get_max_frame(), limits.get_max_fragments())
+        };
+        assert_eq!(received(&limits), (1 << 20, 1 << 20, 16_384));
+        assert_eq!(received(&limits.max_message(9).max_frame(8).max_fragments(7)), (9, 8, 7));
     }
 
     #[test]

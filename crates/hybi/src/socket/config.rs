@@ -86,7 +86,7 @@ macro_rules! timeouts {
         /// How long a socket waits, for each thing that it waits for.
         ///
         /// None of them is extended by traffic. All are measured with tokio's clock.
-        #[derive(Clone, Debug)]
+        #[derive(Clone, Debug, PartialEq, Eq)]
         #[must_use]
         pub struct Timeouts {
             $(pub(crate) $name: Duration,)*

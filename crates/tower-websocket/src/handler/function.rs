@@ -20,7 +20,9 @@ use crate::{BoxError, WebSocket};
 /// another error type fits `tower::service_fn`.
 #[diagnostic::on_unimplemented(
     message = "a WebSocket handler returns `()` or `Result<(), BoxError>`, not `{Self}`",
-    note = "convert the error with `?`, or use `tower::service_fn` for other error types"
+    note = "convert the error with `?`, or use `tower::service_fn` for other error types",
+    note = "a handler that never returns, such as an endless loop: write it as an `async fn` that \
+            says `-> Result<(), BoxError>`"
 )]
 pub trait Outcome: sealed::Sealed {
     /// As a result.
@@ -74,15 +76,26 @@ where
 
 /// A handler from a closure that takes the socket and the head of the handshake's request.
 ///
+/// The head has the method, version, URI and extensions. Header fields it has only as far as
+/// [`copy_headers`](crate::WebSocketLayer::copy_headers) names them: none by default.
+///
 /// ```
 /// use tower_websocket::handler::handler_fn_with_request;
 ///
+/// #[derive(Clone)]
+/// struct User(String); // that an auth layer outside puts into the extensions
+///
 /// let greet = handler_fn_with_request(|mut socket, request| async move {
-///     socket.send(format!("this is {}", request.uri().path())).await?;
+///     let user = request.extensions().get::<User>().cloned().ok_or("there is no auth layer")?;
+///     drop(request); // it would be kept as long as the socket
+///     socket.send(format!("hello {}", user.0)).await?;
 ///     Ok(())
 /// });
 /// # let _ = tower_websocket::WebSocketLayer::new(greet);
 /// ```
+///
+/// axum's extractors of request parts work here, path parameters included; see the
+/// [guide](crate::guide::migrating).
 pub fn handler_fn_with_request<F, Fut>(f: F) -> RequestHandlerFn<F>
 where
     F: FnOnce(WebSocket, Request<()>) -> Fut + Clone,

@@ -59,6 +59,27 @@ impl From<Refuse> for Decision {
     }
 }
 
+/// Lets a policy use `?` on what it needs to know:
+///
+/// ```
+/// use http::header::AUTHORIZATION;
+/// use tower_websocket::policy::{Accept, Attempt, Refuse, policy_fn};
+///
+/// fn check(attempt: &Attempt) -> Result<Accept, Refuse> {
+///     let token = attempt.headers().get(AUTHORIZATION).ok_or(Refuse::forbidden("no token"))?;
+///     token.to_str().map_err(|_| Refuse::forbidden("the token is not text"))?;
+///     Ok(Accept::new())
+/// }
+///
+/// let policy = policy_fn(async |attempt: Attempt| check(&attempt).into());
+/// # let _ = tower_websocket::WebSocketLayer::new(tower_websocket::handler_fn(|_| async {})).policy(policy);
+/// ```
+impl From<Result<Accept, Refuse>> for Decision {
+    fn from(result: Result<Accept, Refuse>) -> Self {
+        result.map_or_else(Self::Refuse, Self::Accept)
+    }
+}
+
 impl IntoFuture for Decision {
     type Output = Self;
     type IntoFuture = Ready<Self>;
@@ -277,6 +298,16 @@ mod tests {
 
     fn value(text: &'static str) -> HeaderValue {
         HeaderValue::from_static(text)
+    }
+
+    #[test]
+    fn a_result_is_the_decision_of_either_side() {
+        let accept = Decision::from(Ok(Accept::new().limits(Limits::default().max_message(7))));
+        assert!(matches!(accept, Decision::Accept(accept) if accept.get_limits().is_some()));
+        let refuse = Decision::from(Err(Refuse::new(StatusCode::TOO_MANY_REQUESTS)));
+        assert!(
+            matches!(refuse, Decision::Refuse(r) if r.status() == StatusCode::TOO_MANY_REQUESTS)
+        );
     }
 
     /// H-04, N-02: the layer alone says what frames the message or belongs to the handshake.
