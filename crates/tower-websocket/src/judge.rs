@@ -65,6 +65,10 @@ pub(crate) async fn judge<H: Handler, P: Policy>(
         }
         Ok(Decision::Pass) => {
             let (mut parts, _) = attempt.into_parts();
+            if settings.peer_addr.is_some() {
+                // It was put in for the policy.
+                parts.extensions.remove::<PeerAddr>();
+            }
             if let Ok(upgrade) = upgrade {
                 upgrade::put_back(upgrade, &mut parts.extensions);
             }

@@ -189,8 +189,13 @@ impl<H, P> WebSocketLayer<H, P> {
     /// They are copied: a header value that is kept would pin the 16 KiB buffer that it was read
     /// into for the life of the socket.
     pub fn copy_headers(self, names: impl IntoIterator<Item = HeaderName>) -> Self {
-        let names = names.into_iter().collect();
-        self.set(|settings| settings.copied_headers = names)
+        let mut unique = Vec::new();
+        for name in names {
+            if !unique.contains(&name) {
+                unique.push(name);
+            }
+        }
+        self.set(|settings| settings.copied_headers = unique)
     }
 
     /// Where the peer's address is found among a request's extensions, for policies and handlers

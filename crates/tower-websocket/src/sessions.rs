@@ -79,7 +79,8 @@ impl Sessions {
         Self::default()
     }
 
-    /// How many sockets are live: accepted, and not at the end of handler and transport.
+    /// How many sockets are live: accepted, if perhaps not connected yet, and not at the end of
+    /// handler and transport.
     #[must_use]
     pub fn len(&self) -> usize {
         self.lock().live.len()
@@ -104,7 +105,8 @@ impl Sessions {
     /// handler sees its `recv` end once the peer has answered, and
     /// [`closing`](crate::WebSocket::closing) resolve at once; at the deadline the handler is
     /// dropped. Whatever cannot be dropped then, a handler that blocks its thread or an accepted
-    /// handshake whose answer another layer holds back, is waited for one more second.
+    /// handshake whose answer another layer holds back, is waited for one more
+    /// second, which takes a runtime that still runs.
     ///
     /// # Cancel safety
     ///

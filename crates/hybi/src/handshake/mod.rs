@@ -69,7 +69,7 @@ pub use self::{
     extension::{ExtensionOffer, ExtensionParameter},
     key::accept_value,
     limits::HandshakeLimits,
-    refusal::{Refusal, upgrade_required},
+    refusal::{Refusal, is_reserved, upgrade_required},
     server::ServerHandshake,
     subprotocol::{InvalidSubprotocol, Subprotocol},
 };

@@ -216,8 +216,10 @@ pub fn upgrade_required(parts: &Parts) -> Refusal {
     error.into()
 }
 
-/// Whether a field frames the message, is about the connection, or belongs to the handshake.
-fn is_reserved(name: &HeaderName) -> bool {
+/// Whether a header field frames the message, is about the connection, or belongs to the handshake.
+/// No answer to a handshake takes one from a policy.
+#[must_use]
+pub fn is_reserved(name: &HeaderName) -> bool {
     let name = name.as_str();
     name.starts_with("sec-websocket-")
         || matches!(

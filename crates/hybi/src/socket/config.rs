@@ -85,7 +85,8 @@ macro_rules! timeouts {
     ($($(#[$doc:meta])* $name:ident / $getter:ident = $default:expr;)*) => {
         /// How long a socket waits, for each thing that it waits for.
         ///
-        /// None of them is extended by traffic. All are measured with tokio's clock.
+        /// Traffic extends none of them, save that [`write_stall`](Self::write_stall) begins anew with
+        /// each byte that is written. All are measured with tokio's clock.
         #[derive(Clone, Debug, PartialEq, Eq)]
         #[must_use]
         pub struct Timeouts {

@@ -134,8 +134,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Direct<T> {
         }
         self.drive(Side::Send, cx, |core, driver, cx| {
             loop {
-                let flushed = driver.poll_flush(core, cx);
-                if done(core) && (flushed.is_ready() || !core.is_flushed()) {
+                let _ = driver.poll_flush(core, cx);
+                if done(core) {
                     return Poll::Ready(());
                 }
                 if core.wants_input() && driver.poll_fill(core, cx).is_ready() {

@@ -152,9 +152,12 @@ where
     ///
     /// Deadlines come last. What has arrived or can be written counts, however late this is called.
     fn advance(&mut self, mut core: Box<Core>, cx: &mut Context<'_>) -> Box<Core> {
+        // Before the handler may use up what the runtime allows this task in one turn.
         if !core.is_flushed() {
-            // Before the handler may use up what the runtime allows this task in one turn.
             let _ = self.driver.poll_flush(&mut core, cx);
+        }
+        if core.is_settled() {
+            let _ = self.driver.poll_end(&mut core, cx);
         }
         let mut first = true;
         let mut rounds = ROUNDS;

@@ -5,7 +5,7 @@ use std::future::{IntoFuture, Ready, ready};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use hybi::{
     ByteString, Bytes,
-    handshake::{Refusal, Subprotocol},
+    handshake::{Refusal, Subprotocol, is_reserved},
     proto::Limits,
 };
 
@@ -273,17 +273,7 @@ impl From<Refuse> for Refusal {
 }
 
 fn may_set(name: &HeaderName) -> bool {
-    const RESERVED: [&str; 8] = [
-        "connection",
-        "content-length",
-        "keep-alive",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    ];
-    let reserved = RESERVED.contains(&name.as_str()) || name.as_str().starts_with("sec-websocket-");
+    let reserved = is_reserved(name);
     if reserved {
         tracing::warn!(%name, "a policy cannot set this header field of a handshake's answer");
     }
