@@ -16,7 +16,9 @@ use std::{
 };
 
 use axum::{Router, extract::ConnectInfo};
-use http::{HeaderName, Request, header};
+use bytes::Bytes;
+use http::{HeaderName, Request, Response, header};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use tests::{
     client::{Client, UPGRADE},
@@ -27,7 +29,7 @@ use tokio::{
     sync::watch,
     time::{Instant, sleep},
 };
-use tower::{Layer, Service, ServiceBuilder, service_fn};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_websocket::{
     BoxError, Handler, Sessions, WebSocket, WebSocketLayer, handler_fn, handler_fn_with_request,
     policy::{Accept, Attempt, Decision, PeerAddr, policy_fn},
@@ -211,7 +213,9 @@ async fn an_upgrade_that_does_not_happen_is_given_up_as_configured() {
 /// asked for, repeated ones included.
 #[tokio::test]
 async fn the_handler_sees_the_fields_that_it_asked_for() {
-    let names = [header::COOKIE, HeaderName::from_static("x-room")];
+    let room = HeaderName::from_static("x-room");
+    // A name that is asked for twice is copied once.
+    let names = [header::COOKIE, room.clone(), room];
     for (copied, expected) in [(&names[..], "a=1|b=2|lobby"), (&names[1..], "lobby"), (&[], "")] {
         let tell =
             handler_fn_with_request(|mut socket: WebSocket, request: Request<()>| async move {
@@ -227,6 +231,23 @@ async fn the_handler_sees_the_fields_that_it_asked_for() {
         assert_eq!(client.handshake("/chat/1?x=%20y", &fields).await.status, 101);
         assert_eq!(client.recv_text().await, format!("GET /chat/1?x=%20y {expected}"));
     }
+}
+
+/// What the layer adds for a policy is not seen behind one that lets a handshake pass.
+#[tokio::test]
+async fn a_request_that_passes_has_nothing_of_the_layers() {
+    let inner = service_fn(async |request: Request<()>| {
+        let known = request.extensions().get::<PeerAddr>().is_some();
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(known.to_string())))
+    });
+    let layer = WebSocketLayer::new(handler_fn(echo))
+        .peer_addr(|_| Some(([127, 0, 0, 1], 1).into()))
+        .policy(policy_fn(|attempt: Attempt| {
+            assert!(attempt.peer_addr().is_some());
+            Decision::Pass
+        }));
+    let response = layer.layer(inner).oneshot(handshake(never())).await.unwrap();
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "false");
 }
 
 /// O-01, S-10: where the accept loop says it, in axum's way or in ours.

@@ -53,6 +53,24 @@ async fn messages_are_served_one_after_the_other_and_a_reply_is_sent_if_there_is
     assert_eq!(recv(&mut peer).await, (0x81, b"B".to_vec()));
 }
 
+/// Text from text, binary from bytes.
+#[tokio::test]
+async fn what_a_message_is_made_of_is_a_reply() {
+    let text = per_message(service_fn(async |_: Message| Ok::<_, Infallible>("text".to_owned())));
+    let mut peer = open("/", text, &Sessions::new()).await;
+    send(&mut peer, "x").await;
+    assert_eq!(recv(&mut peer).await, (0x81, b"text".to_vec()));
+    let bytes = per_message(service_fn(async |_: Message| Ok::<_, Infallible>(vec![1, 2])));
+    let mut peer = open("/", bytes, &Sessions::new()).await;
+    send(&mut peer, "x").await;
+    assert_eq!(recv(&mut peer).await, (0x82, vec![1, 2]));
+    let nothing = per_message(service_fn(async |_: Message| Ok::<_, Infallible>(())));
+    let mut peer = open("/", nothing, &Sessions::new()).await;
+    send(&mut peer, "x").await;
+    peer.write_all(&masked(0x89, b"?")).await.unwrap();
+    assert_eq!(recv(&mut peer).await, (0x8a, b"?".to_vec()));
+}
+
 #[tokio::test]
 async fn all_messages_of_one_read_are_answered_in_one_write() {
     let echo = per_message(service_fn(async |message: Message| Ok::<_, Infallible>(message)));

@@ -361,6 +361,30 @@ async fn a_close_that_may_not_be_sent_is_refused_before_anything_happens() {
     assert_eq!(peer.recv().await, (0x81, b"still open".to_vec()));
 }
 
+/// L-04: an empty Close is sent on request, as when the peer's is passed on.
+#[tokio::test]
+async fn a_close_is_passed_on_as_it_was() {
+    for (code, body) in [(None, vec![]), (Some(4001), close_body(4001, "why"))] {
+        let (front, mut client) = Peer::pair(100);
+        let (back, mut other) = Peer::pair(100);
+        tokio::spawn(async move {
+            let (mut front, mut back) = (server(front), server(back));
+            assert!(front.recv().await.unwrap().is_none());
+            back.start_close_frame(front.peer_close().unwrap().clone()).unwrap();
+            back.flush().await
+        });
+        match code {
+            None => client.send_raw(&masked(0x88, b"")).await,
+            Some(code) => client.send_close(code, "why").await,
+        }
+        drop(client);
+        assert_eq!(other.recv().await, (0x88, body));
+    }
+    let (io, _peer) = Peer::pair(100);
+    let frame = CloseCode::MANDATORY_EXTENSION.into();
+    assert!(server(io).start_close_frame(frame).unwrap_err().is_unsendable());
+}
+
 // ===== over TCP =====
 
 async fn tcp() -> (TcpStream, TcpStream) {

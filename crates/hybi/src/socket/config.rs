@@ -63,6 +63,12 @@ impl Config {
         self
     }
 
+    /// The subprotocol that the handshake agreed on.
+    #[must_use]
+    pub fn get_subprotocol(&self) -> Option<&str> {
+        self.subprotocol.as_deref()
+    }
+
     /// The role of this end.
     #[must_use]
     pub fn get_role(&self) -> Role {

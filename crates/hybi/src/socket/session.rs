@@ -67,8 +67,14 @@ where
 {
     /// A session over `io`, on which the opening handshake is done, for the handler that `handler`
     /// makes from the socket.
-    pub fn new(io: T, config: Config, handler: impl FnOnce(WebSocket<T>) -> F) -> Self {
-        Self::with_early_data(io, &[], Arc::new(config), handler)
+    ///
+    /// Sockets can share one configuration in an `Arc`.
+    pub fn new(
+        io: T,
+        config: impl Into<Arc<Config>>,
+        handler: impl FnOnce(WebSocket<T>) -> F,
+    ) -> Self {
+        Self::with_early_data(io, &[], config, handler)
     }
 
     /// Like [`new`](Self::new), for a transport of which the bytes `early` were read already,
@@ -76,9 +82,10 @@ where
     pub fn with_early_data(
         io: T,
         early: &[u8],
-        config: Arc<Config>,
+        config: impl Into<Arc<Config>>,
         handler: impl FnOnce(WebSocket<T>) -> F,
     ) -> Self {
+        let config = config.into();
         let shared = Shared::new(Core::new(Arc::clone(&config), early));
         let socket = WebSocket::in_session(Arc::clone(&shared), &config);
         Self {

@@ -109,14 +109,14 @@ impl<T> WebSocket<T> {
 
 impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
     /// A WebSocket over `io`, on which the opening handshake is done.
-    pub fn new(io: T, config: Config) -> Self {
+    pub fn new(io: T, config: impl Into<Arc<Config>>) -> Self {
         Self::with_early_data(io, &[], config)
     }
 
     /// Like [`new`](Self::new), for a transport of which the bytes `early` were read already,
     /// behind the handshake's head.
-    pub fn with_early_data(io: T, early: &[u8], config: Config) -> Self {
-        let config = Arc::new(config);
+    pub fn with_early_data(io: T, early: &[u8], config: impl Into<Arc<Config>>) -> Self {
+        let config = config.into();
         Self {
             role: config.role,
             subprotocol: config.subprotocol.clone(),
@@ -382,6 +382,18 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
     /// A `reason` of more than 123 bytes, or a server that closes with 1010.
     pub fn start_close(&mut self, code: CloseCode, reason: &str) -> Result<(), Error> {
         let frame = self.close_frame(code, reason)?;
+        self.start_close_frame(frame)
+    }
+
+    /// Queues a Close as it is, such as one that is passed on: unlike the other ways to close, this
+    /// one can send an empty Close (RFC 6455 section 5.5.1). Otherwise it is
+    /// [`start_close`](Self::start_close).
+    ///
+    /// # Errors
+    ///
+    /// A server that closes with 1010.
+    pub fn start_close_frame(&mut self, frame: CloseFrame) -> Result<(), Error> {
+        self.check_code(frame.code())?;
         match &mut self.inner {
             Inner::Direct(direct) => direct.core.start_close(frame),
             Inner::Session(shared, _) => shared.core_or_request(
@@ -439,10 +451,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
         self
     }
 
-    fn close_frame(&self, code: CloseCode, reason: &str) -> Result<CloseFrame, Error> {
-        if self.role == Role::Server && code == CloseCode::MANDATORY_EXTENSION {
+    fn check_code(&self, code: Option<CloseCode>) -> Result<(), Error> {
+        if self.role == Role::Server && code == Some(CloseCode::MANDATORY_EXTENSION) {
             return Err(Error::new(Kind::Unsendable("only a client closes with 1010")));
         }
+        Ok(())
+    }
+
+    fn close_frame(&self, code: CloseCode, reason: &str) -> Result<CloseFrame, Error> {
+        self.check_code(Some(code))?;
         let reason = CloseReason::new(reason).map_err(|_| {
             Error::new(Kind::Unsendable("the reason of a Close has at most 123 bytes"))
         })?;

@@ -3,7 +3,8 @@
 //! A [`Handler`] is a [`Service`] of the upgraded request, whose body is the socket:
 //! `Service<Request<WebSocket>, Response = ()>`. Its future is the connection: it lives as long as
 //! the socket does, so what tower's layers do to a future they do to the socket. A
-//! `concurrency_limit` around the handler caps live sockets, a `timeout` is a maximum lifetime.
+//! `concurrency_limit` around the handler caps live sockets. A `timeout` is a maximum lifetime, which
+//! to the layer is a handler that fails: the peer is told 1011.
 //!
 //! * [`handler_fn`] makes a handler from a closure or function that takes the socket,
 //!   [`handler_fn_with_request`] from one that takes the request's head as well, and

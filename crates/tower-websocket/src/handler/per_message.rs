@@ -8,12 +8,13 @@ use std::{
 };
 
 use http::Request;
-use hybi::proto::Message;
+use hybi::proto::{ByteString, Bytes, Message};
 use tower_service::Service;
 
 use crate::{BoxError, WebSocket};
 
-/// What a service of messages answers: nothing, a message, or perhaps one.
+/// What a service of messages answers: nothing, a message or what one is made of, or perhaps a
+/// message.
 pub trait Reply {
     /// The message to send back, if any.
     fn into_reply(self) -> Option<Message>;
@@ -30,6 +31,20 @@ impl Reply for Message {
         Some(self)
     }
 }
+
+macro_rules! messages {
+    ($($type:ty),*) => {
+        $(
+            impl Reply for $type {
+                fn into_reply(self) -> Option<Message> {
+                    Some(self.into())
+                }
+            }
+        )*
+    };
+}
+
+messages!(&'static str, String, ByteString, &'static [u8], Vec<u8>, Bytes);
 
 impl Reply for Option<Message> {
     fn into_reply(self) -> Option<Message> {

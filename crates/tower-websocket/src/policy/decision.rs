@@ -47,6 +47,26 @@ impl Decision {
     }
 }
 
+/// An `Accept` is a decision wherever one is awaited, as in [`policy_fn`](super::policy_fn).
+impl IntoFuture for Accept {
+    type Output = Decision;
+    type IntoFuture = Ready<Decision>;
+
+    fn into_future(self) -> Ready<Decision> {
+        ready(self.into())
+    }
+}
+
+/// A `Refuse` is a decision wherever one is awaited, as in [`policy_fn`](super::policy_fn).
+impl IntoFuture for Refuse {
+    type Output = Decision;
+    type IntoFuture = Ready<Decision>;
+
+    fn into_future(self) -> Ready<Decision> {
+        ready(self.into())
+    }
+}
+
 impl From<Accept> for Decision {
     fn from(accept: Accept) -> Self {
         Self::Accept(accept)

@@ -114,6 +114,13 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_closure_may_give_what_a_decision_is_made_of() {
+        let attempt = attempt(&[]);
+        assert!(policy_fn(|_| Accept::new()).decide(&attempt).await.is_accept());
+        assert!(policy_fn(|_| Refuse::forbidden("no")).decide(&attempt).await.is_refuse());
+    }
+
+    #[tokio::test]
     async fn an_async_closure_owns_its_state_and_borrows_the_attempt_while_it_waits() {
         let (seen, gate) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
         let policy = policy_fn({
