@@ -3,13 +3,12 @@
 mod support;
 
 use std::{
-    future::{Future, pending, poll_fn},
+    future::{pending, poll_fn},
     io,
     pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
-        mpsc,
     },
     task::{Context, Poll, Waker},
     time::Duration,
@@ -20,31 +19,10 @@ use hybi::{
     proto::{CloseCode, Limits, Message},
     socket::{BoxError, Config, HandlerEnd, Session, WebSocket},
 };
-use support::{Peer, close_body, masked};
+use support::{Peer, close_body, masked, settle, within_ten_seconds};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 
 type Socket = WebSocket<DuplexStream>;
-
-/// Runs `test` on a thread of its own and fails if it takes ten seconds: a loop inside one poll
-/// cannot be stopped by a timeout of the runtime.
-fn within_ten_seconds<F>(test: impl FnOnce() -> F + Send + 'static)
-where
-    F: Future<Output = ()>,
-{
-    let (done, is_done) = mpsc::channel();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(test());
-        let _ = done.send(());
-    });
-    is_done.recv_timeout(Duration::from_secs(10)).expect("neither hangs nor panics");
-}
-
-async fn settle() {
-    for _ in 0..100 {
-        tokio::task::yield_now().await;
-    }
-}
 
 /// B-05, L-06: one poll of the session comes to an end although the handler can do nothing.
 #[test]
@@ -473,197 +451,4 @@ fn a_flush_from_another_task_does_not_fail_on_a_connection_that_works() {
         error.ok().map(Result::unwrap)
     });
     assert!(error.is_none(), "{error:?}");
-}
-
-/// A transport that always has something to read and takes part in no runtime's budget, as the
-/// stream of an HTTP/2 connection whose own task runs on another thread.
-struct Flood {
-    frames: Vec<u8>,
-}
-
-impl AsyncRead for Flood {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        buffer.put_slice(&self.frames);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Flood {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Poll::Ready(Ok(bytes.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-}
-
-/// Reads of 16 KiB, the length of an HTTP/2 frame and of a TLS record, do not fill the buffer.
-#[test]
-fn a_session_yields_to_other_tasks_however_short_its_reads_are() {
-    within_ten_seconds(|| async {
-        let frames: Vec<_> = (0..100).flat_map(|_| masked(0x82, &[0; 100])).collect();
-        let session = tokio::spawn(Session::new(
-            Flood { frames },
-            Config::server(),
-            |mut socket: WebSocket<Flood>| async move {
-                while socket.recv().await?.is_some() {}
-                Ok(())
-            },
-        ));
-        settle().await;
-        session.abort();
-    });
-}
-
-/// The same with pings alone, and without a session.
-#[test]
-fn a_socket_without_a_session_yields_to_other_tasks_under_pings() {
-    within_ten_seconds(|| async {
-        let frames: Vec<_> = (0..100).flat_map(|_| masked(0x89, &[0; 100])).collect();
-        let socket = tokio::spawn(async move {
-            let mut socket = WebSocket::new(Flood { frames }, Config::server());
-            socket.recv().await
-        });
-        settle().await;
-        socket.abort();
-    });
-}
-
-/// What a handler does that has always something else to do, as forwarding from a busy channel:
-/// it uses up all that the runtime lets its task do before others have their turn.
-async fn busy() {
-    loop {
-        tokio::task::consume_budget().await;
-    }
-}
-
-/// B-05: pings are answered while the handler is busy.
-#[test]
-fn a_handler_that_uses_up_its_tasks_budget_does_not_keep_pongs_from_going_out() {
-    within_ten_seconds(|| async {
-        let (io, mut peer) = Peer::pair(1 << 16);
-        let session = tokio::spawn(Session::new(io, Config::server(), |socket: Socket| async {
-            let _socket = socket;
-            busy().await;
-            Ok(())
-        }));
-        peer.send_raw(&masked(0x89, b"there?")).await;
-        assert_eq!(peer.recv().await, (0x8a, b"there?".to_vec()));
-        session.abort();
-    });
-}
-
-/// L-06: no handler keeps the close timeout from passing.
-#[test]
-fn a_handler_that_uses_up_its_tasks_budget_does_not_keep_deadlines_from_passing() {
-    within_ten_seconds(|| async {
-        tokio::time::pause();
-        let (io, _peer) = Peer::pair(1 << 16);
-        let mut closed = None;
-        let session = Session::new(io, Config::server(), |socket: Socket| {
-            closed = Some(socket.closed());
-            async {
-                let _socket = socket;
-                busy().await;
-                Ok(())
-            }
-        });
-        session.control().close(CloseCode::GOING_AWAY.into());
-        let session = tokio::spawn(session);
-        settle().await;
-        tokio::time::advance(Duration::from_secs(6)).await;
-        closed.unwrap().await;
-        session.abort();
-    });
-}
-
-/// Messages that are received one by one are one flood.
-#[test]
-fn a_socket_without_a_session_yields_to_other_tasks_under_messages() {
-    within_ten_seconds(|| async {
-        let frames: Vec<_> = (0..100).flat_map(|_| masked(0x82, &[0; 100])).collect();
-        let socket = tokio::spawn(async move {
-            let mut socket = WebSocket::new(Flood { frames }, Config::server());
-            while socket.recv().await.unwrap().is_some() {}
-        });
-        settle().await;
-        socket.abort();
-    });
-}
-
-/// L-06: the close timeout is absolute, whatever else arrives.
-#[test]
-fn messages_that_never_stop_do_not_extend_the_close_timeout_of_a_socket_without_a_session() {
-    within_ten_seconds(|| async {
-        tokio::time::pause();
-        let frames: Vec<_> = (0..100).flat_map(|_| masked(0x82, &[0; 100])).collect();
-        let mut socket = WebSocket::new(Flood { frames }, Config::server());
-        socket.start_close(CloseCode::NORMAL, "").unwrap();
-        assert!(socket.recv().await.unwrap().is_some());
-        while socket.recv().await.is_ok() {
-            tokio::time::advance(Duration::from_secs(1)).await;
-        }
-    });
-}
-
-/// A transport that takes whatever it is given, and has nothing to read.
-struct Sink;
-
-impl AsyncRead for Sink {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        _: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Poll::Pending
-    }
-}
-
-impl AsyncWrite for Sink {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Poll::Ready(Ok(bytes.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-}
-
-/// A handler that waits in `send` yields, however fast its messages leave.
-#[test]
-fn a_session_yields_to_other_tasks_while_its_handler_sends_without_end() {
-    within_ten_seconds(|| async {
-        let session = tokio::spawn(Session::new(
-            Sink,
-            Config::server(),
-            |mut socket: WebSocket<Sink>| async move {
-                loop {
-                    socket.send(vec![0; 1000]).await?;
-                }
-            },
-        ));
-        settle().await;
-        session.abort();
-    });
 }

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+use std::{future::Future, sync::mpsc, time::Duration};
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 /// A client at the other end of a pipe.
@@ -91,4 +93,26 @@ pub(crate) fn close_body(code: u16, reason: &str) -> Vec<u8> {
     let mut body = code.to_be_bytes().to_vec();
     body.extend(reason.as_bytes());
     body
+}
+
+/// Runs `test` on a thread of its own and fails if it takes ten seconds: a loop inside one poll
+/// cannot be stopped by a timeout of the runtime.
+pub(crate) fn within_ten_seconds<F>(test: impl FnOnce() -> F + Send + 'static)
+where
+    F: Future<Output = ()>,
+{
+    let (done, is_done) = mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(test());
+        let _ = done.send(());
+    });
+    is_done.recv_timeout(Duration::from_secs(10)).expect("neither hangs nor panics");
+}
+
+/// Lets all other tasks run until they wait.
+pub(crate) async fn settle() {
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
 }
