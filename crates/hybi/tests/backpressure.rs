@@ -225,6 +225,16 @@ async fn a_handler_that_waits_to_send_still_answers_pings() {
     }
 }
 
+/// A bare socket answers the pings that it finds on the way to a message before it returns that.
+#[tokio::test]
+async fn a_bare_socket_answers_a_ping_before_it_is_asked_for_the_next_message() {
+    let (io, mut peer) = Peer::pair(1 << 10);
+    let mut socket = WebSocket::new(io, Config::server());
+    peer.send_raw(&[masked(0x89, b"hello"), masked(0x81, b"text")].concat()).await;
+    assert_eq!(socket.recv().await.unwrap(), Some(Message::from("text")));
+    assert_eq!(poll_once(peer.recv()), Poll::Ready((0x8a, b"hello".to_vec())));
+}
+
 /// G-07: a pong passes between the frames of a long message.
 #[tokio::test]
 async fn a_ping_during_a_long_send_is_answered_within_a_few_frames() {
