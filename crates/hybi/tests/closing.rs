@@ -197,6 +197,21 @@ async fn messages_between_the_closes_that_nobody_takes_are_kept_up_to_the_read_a
     assert!(ended.failure().is_none());
 }
 
+/// L-10: the answer to our Close ends the transport, whether or not anyone receives it.
+#[tokio::test(start_paused = true)]
+async fn a_session_ends_with_the_answer_to_its_close_though_its_handler_is_busy_elsewhere() {
+    let (io, mut peer) = Peer::pair(1000);
+    let begin = Instant::now();
+    drop(tokio::spawn(Session::new(io, Config::server(), |mut socket: Socket| async move {
+        socket.start_close(CloseCode::NORMAL, "")?;
+        pending().await
+    })));
+    assert_eq!(peer.recv().await.0, 0x88);
+    peer.send_close(1000, "").await;
+    assert!(peer.at_eof().await);
+    assert_eq!(begin.elapsed(), Duration::ZERO);
+}
+
 /// L-09: each reports the other's code.
 #[tokio::test]
 async fn crossing_closes_report_the_code_of_the_other_side() {
