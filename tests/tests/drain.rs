@@ -19,7 +19,7 @@ use tests::{
     wire::masked,
 };
 use tokio::{
-    io::AsyncWriteExt,
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
     net::TcpListener,
     sync::{Notify, Semaphore, mpsc, oneshot},
 };
@@ -270,12 +270,9 @@ async fn a_detached_socket_ends_at_the_deadline() {
     assert_eq!(soon("the task", received.recv()).await, Some(true));
 }
 
-#[tokio::test]
-async fn accepted_handshakes_without_a_connection_do_not_hold_a_drain() {
-    let sessions = Sessions::new();
-    let mut service =
-        WebSocketLayer::new(handler_fn(echo)).sessions(sessions.clone()).into_service();
-    let mut request = http::Request::get("/")
+/// A handshake in due form that no server made.
+fn handshake(upgrade: Upgrade) -> Request<()> {
+    let mut request = Request::get("/")
         .header("host", "localhost")
         .header("upgrade", "websocket")
         .header("connection", "upgrade")
@@ -283,15 +280,45 @@ async fn accepted_handshakes_without_a_connection_do_not_hold_a_drain() {
         .header("sec-websocket-key", KEY)
         .body(())
         .unwrap();
-    request.extensions_mut().insert(tower_websocket::upgrade::Upgrade::new(pending::<
-        Result<tokio::io::DuplexStream, BoxError>,
-    >()));
-    let response = tower::Service::call(&mut service, request).await.unwrap();
+    request.extensions_mut().insert(upgrade);
+    request
+}
+
+#[tokio::test]
+async fn accepted_handshakes_without_a_connection_do_not_hold_a_drain() {
+    let sessions = Sessions::new();
+    let mut service =
+        WebSocketLayer::new(handler_fn(echo)).sessions(sessions.clone()).into_service();
+    let never = Upgrade::new(pending::<Result<DuplexStream, BoxError>>());
+    let response = service.call(handshake(never)).await.unwrap();
     assert_eq!(response.status(), 101);
     assert_eq!(sessions.len(), 1);
     let drained = drain(&sessions, SHORT).await;
     assert_eq!((drained.ended, drained.aborted), (0, 1));
     assert!(sessions.is_empty());
+}
+
+/// L-15: a drain does not miss who was accepted before it and is connected after it began.
+#[tokio::test]
+async fn a_connection_that_comes_during_a_drain_is_closed_with_1001_at_once() {
+    let sessions = Sessions::new();
+    let mut service =
+        WebSocketLayer::new(handler_fn(echo)).sessions(sessions.clone()).into_service();
+    let (connect, connected) = oneshot::channel();
+    let response = service.call(handshake(Upgrade::new(connected))).await.unwrap();
+    assert_eq!(response.status(), 101);
+    let drained = drain_in_background(&sessions);
+    until("the drain", || sessions.is_draining()).await;
+
+    let (io, mut peer) = tokio::io::duplex(64);
+    connect.send(io).expect("the session waits");
+    let mut close = [0; 4];
+    soon("the Close", peer.read_exact(&mut close)).await.unwrap();
+    assert_eq!(close, [0x88, 2, 0x03, 0xe9]);
+    peer.write_all(&masked(0x88, &[0x03, 0xe9])).await.unwrap();
+    drop(peer);
+    let drained = soon("the drain", drained).await.unwrap();
+    assert_eq!((drained.ended, drained.aborted), (1, 0));
 }
 
 #[tokio::test]

@@ -320,17 +320,24 @@ async fn a_handshake_with_content_is_refused() {
     }
 }
 
-/// H-14: wherever the bytes behind the head are cut.
+/// H-14: wherever the bytes behind the head are cut, and whoever has read them: hyper's own connection,
+/// hyper-util's automatic one, axum.
 #[tokio::test]
 async fn frames_that_come_with_the_head_are_the_first_of_the_socket() {
-    let echo = Echo::start().await;
+    early_frames_come_first(Echo::start().await.addr).await;
+    let app = start::app(handler_fn(echo), &Sessions::new());
+    early_frames_come_first(start::start(app.clone()).await).await;
+    early_frames_come_first(start::axum(app).await).await;
+}
+
+async fn early_frames_come_first(addr: SocketAddr) {
     let mut wire = spoilt("", &[]).into_bytes();
     let end_of_head = wire.len();
     wire.extend(masked(0x81, b"early"));
     wire.extend(masked(0x89, b"ping"));
     wire.extend(masked(0x82, &[7; 1000]));
     for cut in (end_of_head..end_of_head + 24).chain([wire.len() - 1, wire.len()]) {
-        let mut client = Client::connect(echo.addr).await;
+        let mut client = Client::connect(addr).await;
         client.send_raw(&wire[..cut]).await;
         assert_eq!(client.response().await.status, 101);
         client.send_raw(&wire[cut..]).await;

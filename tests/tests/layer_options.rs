@@ -17,7 +17,7 @@ use std::{
 
 use axum::{Router, extract::ConnectInfo};
 use bytes::Bytes;
-use http::{HeaderName, Request, Response, header};
+use http::{HeaderName, HeaderValue, Request, Response, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use tests::{
@@ -26,7 +26,7 @@ use tests::{
     start::{self, echo, inner},
 };
 use tokio::{
-    sync::watch,
+    sync::{mpsc, watch},
     time::{Instant, sleep},
 };
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
@@ -248,6 +248,26 @@ async fn a_request_that_passes_has_nothing_of_the_layers() {
         }));
     let response = layer.layer(inner).oneshot(handshake(never())).await.unwrap();
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "false");
+}
+
+/// S-11: what an outer layer has marked as sensitive is not shown by the copy's `Debug` text either.
+#[tokio::test]
+async fn a_sensitive_field_is_sensitive_in_the_handlers_request() {
+    let (seen, mut values) = mpsc::unbounded_channel();
+    let handler = handler_fn_with_request(move |_: WebSocket, request: Request<()>| {
+        seen.send(request.headers()[header::COOKIE].clone()).expect("the test waits");
+        async {}
+    });
+    let (io, _peer) = tokio::io::duplex(64);
+    let mut request = handshake(Upgrade::from_io(io));
+    let mut cookie = HeaderValue::from_static("id=secret");
+    cookie.set_sensitive(true);
+    request.headers_mut().insert(header::COOKIE, cookie);
+    let layer = WebSocketLayer::new(handler).copy_headers([header::COOKIE]);
+    assert_eq!(layer.into_service().call(request).await.unwrap().status(), 101);
+    let value = values.recv().await.expect("the handler is called");
+    assert_eq!(value, "id=secret");
+    assert!(value.is_sensitive());
 }
 
 /// O-01, S-10: where the accept loop says it, in axum's way or in ours.

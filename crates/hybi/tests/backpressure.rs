@@ -19,7 +19,7 @@ use hybi::{
     socket::{BoxError, Config, Session, Timeouts, WebSocket},
 };
 use support::{Peer, masked};
-use tokio::io::DuplexStream;
+use tokio::io::{AsyncReadExt, DuplexStream};
 
 type Socket = WebSocket<DuplexStream>;
 
@@ -56,6 +56,20 @@ async fn two_ends_that_push_at_each_other_through_a_small_pipe_finish() {
     let b = push_and_pull(WebSocket::new(b, Config::client()));
     let (a, b) = join(a, b).await;
     a.and(b).unwrap();
+}
+
+/// R-01, G-09: nobody receives before its own message is out, which is longer than the pipe.
+#[tokio::test(start_paused = true)]
+async fn two_bare_sockets_that_send_at_each_other_before_they_receive_finish() {
+    async fn send_then_receive(mut socket: Socket) -> Message {
+        socket.send(vec![1; 30_000]).await.expect("the peer goes on receiving");
+        socket.recv().await.expect("no fault").expect("not the end")
+    }
+    let (a, b) = tokio::io::duplex(1024);
+    let a = send_then_receive(WebSocket::new(a, Config::server()));
+    let b = send_then_receive(WebSocket::new(b, Config::client()));
+    let (a, b) = join(a, b).await;
+    assert!(a == b && a == Message::from(vec![1; 30_000]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -211,6 +225,16 @@ async fn a_handler_that_waits_to_send_still_answers_pings() {
     }
 }
 
+/// A bare socket answers the pings that it finds on the way to a message before it returns that.
+#[tokio::test]
+async fn a_bare_socket_answers_a_ping_before_it_is_asked_for_the_next_message() {
+    let (io, mut peer) = Peer::pair(1 << 10);
+    let mut socket = WebSocket::new(io, Config::server());
+    peer.send_raw(&[masked(0x89, b"hello"), masked(0x81, b"text")].concat()).await;
+    assert_eq!(socket.recv().await.unwrap(), Some(Message::from("text")));
+    assert_eq!(poll_once(peer.recv()), Poll::Ready((0x8a, b"hello".to_vec())));
+}
+
 /// G-07: a pong passes between the frames of a long message.
 #[tokio::test]
 async fn a_ping_during_a_long_send_is_answered_within_a_few_frames() {
@@ -250,6 +274,21 @@ async fn a_stalled_write_drops_the_connection() {
         assert!(ended.failure().unwrap().is_timeout());
         assert_eq!(begin.elapsed().as_secs(), seconds);
     }
+}
+
+/// A write stalls while the peer takes nothing. One that takes little, for longer than the timeout in
+/// all, is waited for.
+#[tokio::test(start_paused = true)]
+async fn a_write_that_makes_progress_is_not_stalled() {
+    let (io, mut peer) = Peer::pair(1000);
+    let timeouts = Timeouts::default().write_stall(Duration::from_secs(3));
+    let mut socket = WebSocket::new(io, Config::server().timeouts(timeouts));
+    let sending = tokio::spawn(async move { socket.send(vec![0; 10_000 - 4]).await });
+    for _ in 0..10 {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(peer.io.read_exact(&mut [0; 1000]).await.expect("not dropped"), 1000);
+    }
+    sending.await.unwrap().unwrap();
 }
 
 // ===== handlers that must answer without delay =====

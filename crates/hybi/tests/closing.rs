@@ -12,6 +12,7 @@ use support::{Peer, close_body, masked};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
     net::{TcpListener, TcpStream},
+    sync::oneshot,
     time::Instant,
 };
 
@@ -162,6 +163,53 @@ async fn messages_between_the_closes_are_received_after_start_close_and_discarde
     drop(tokio::spawn(async move { while !peer.at_eof().await {} }));
     socket.close().await.unwrap();
     assert_eq!(socket.recv().await.unwrap(), None);
+}
+
+/// L-08, G-09: behind our Close reading goes on, for the peer's, whether or not anyone receives. What is
+/// kept for a user who may come back is bounded, and has no gaps.
+#[tokio::test(start_paused = true)]
+async fn messages_between_the_closes_that_nobody_takes_are_kept_up_to_the_read_ahead() {
+    let (io, mut peer) = Peer::pair(1000);
+    let (kept, all_kept) = oneshot::channel();
+    let session = Session::new(io, Config::server(), |mut socket: Socket| async move {
+        socket.start_close(CloseCode::NORMAL, "")?;
+        socket.closed().await;
+        let mut numbers = Vec::new();
+        while let Some(message) = socket.recv().await? {
+            numbers.push(message.as_bytes()[0]);
+        }
+        kept.send(numbers).expect("the test waits");
+        Ok(())
+    });
+    let session = tokio::spawn(session);
+    for n in 0..200 {
+        peer.send_binary(&[n; 1000]).await;
+    }
+    peer.send_close(1000, "").await;
+    assert_eq!(peer.recv().await.0, 0x88);
+    drop(peer);
+    let kept = all_kept.await.unwrap();
+    assert_eq!(kept, Vec::from_iter(0..kept.len() as u8), "no gaps");
+    // 64 KiB, of which each message takes its payload and what it costs to keep it.
+    assert!((50..=66).contains(&kept.len()), "{}", kept.len());
+    let ended = session.await.unwrap();
+    assert_eq!(ended.stats().messages_received, 200);
+    assert!(ended.failure().is_none());
+}
+
+/// L-10: the answer to our Close ends the transport, whether or not anyone receives it.
+#[tokio::test(start_paused = true)]
+async fn a_session_ends_with_the_answer_to_its_close_though_its_handler_is_busy_elsewhere() {
+    let (io, mut peer) = Peer::pair(1000);
+    let begin = Instant::now();
+    drop(tokio::spawn(Session::new(io, Config::server(), |mut socket: Socket| async move {
+        socket.start_close(CloseCode::NORMAL, "")?;
+        pending().await
+    })));
+    assert_eq!(peer.recv().await.0, 0x88);
+    peer.send_close(1000, "").await;
+    assert!(peer.at_eof().await);
+    assert_eq!(begin.elapsed(), Duration::ZERO);
 }
 
 /// L-09: each reports the other's code.
@@ -345,6 +393,34 @@ async fn a_session_that_is_asked_to_close_finishes_what_is_in_flight() {
     peer.send_close(1001, "").await;
     assert_eq!(saw.recv().await.unwrap(), Message::from("in flight"));
     assert_eq!(saw.recv().await.unwrap(), Message::from("the end"));
+}
+
+/// L-07: whoever waits to send is told at once that nothing may follow a Close from elsewhere, in
+/// whatever task it waits.
+#[tokio::test(start_paused = true)]
+async fn a_send_that_waits_ends_when_its_session_is_asked_to_close() {
+    let (io, _peer) = Peer::pair(16);
+    let begin = Instant::now();
+    let (failed, failure) = oneshot::channel();
+    let session = Session::new(io, Config::server(), move |mut socket: Socket| async move {
+        let sending = tokio::spawn(async move {
+            loop {
+                if let Err(error) = socket.send(vec![0; 1000]).await {
+                    break error;
+                }
+            }
+        });
+        let error = sending.await?;
+        failed.send((error.is_closed(), begin.elapsed())).expect("the test waits");
+        Ok(())
+    });
+    let control = session.control();
+    drop(tokio::spawn(session));
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    control.close(CloseCode::NORMAL.into());
+    assert_eq!(failure.await.unwrap(), (true, Duration::ZERO));
 }
 
 /// L-03: 1010 is a client's code; a reason has 123 bytes.

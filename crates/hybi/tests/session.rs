@@ -94,14 +94,16 @@ async fn a_handler_that_panics_closes_with_1011_and_the_panic_is_reported() {
     }
 }
 
-#[tokio::test]
+/// L-17
+#[tokio::test(start_paused = true)]
 async fn a_socket_dropped_by_a_handler_that_goes_on_is_closed_at_once() {
     let (io, mut peer) = Peer::pair(1 << 16);
     let session = tokio::spawn(Session::new(io, Config::server(), |socket: Socket| async move {
         drop(socket);
         pending().await
     }));
-    assert_eq!(peer.recv().await, (0x88, close_body(1000, "")));
+    let close = tokio::time::timeout(Duration::from_secs(1), peer.recv()).await;
+    assert_eq!(close, Ok((0x88, close_body(1000, ""))));
     session.abort();
 }
 
