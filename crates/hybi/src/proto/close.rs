@@ -223,6 +223,28 @@ impl From<CloseCode> for CloseFrame {
 mod tests {
     use super::*;
 
+    /// L-15
+    #[test]
+    fn every_name_of_a_code_stands_for_its_number() {
+        let table = [
+            (CloseCode::NORMAL, 1000),
+            (CloseCode::GOING_AWAY, 1001),
+            (CloseCode::PROTOCOL_ERROR, 1002),
+            (CloseCode::UNSUPPORTED_DATA, 1003),
+            (CloseCode::INVALID_DATA, 1007),
+            (CloseCode::POLICY_VIOLATION, 1008),
+            (CloseCode::TOO_BIG, 1009),
+            (CloseCode::MANDATORY_EXTENSION, 1010),
+            (CloseCode::INTERNAL_ERROR, 1011),
+            (CloseCode::SERVICE_RESTART, 1012),
+            (CloseCode::TRY_AGAIN_LATER, 1013),
+            (CloseCode::BAD_GATEWAY, 1014),
+        ];
+        for (code, number) in table {
+            assert_eq!(code.as_u16(), number);
+        }
+    }
+
     /// L-02, L-03
     #[test]
     fn exactly_the_codes_of_the_registry_and_of_applications_exist() {
