@@ -18,9 +18,12 @@ use hyper::{
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use tokio::net::TcpListener;
 use tower::Service;
-use tower_websocket::{BoxError, Handler, Sessions, WebSocket, WebSocketLayer};
+use tower_websocket::{BoxError, Handler, Sessions, WebSocket, WebSocketLayer, upgrade::Upgrade};
 
-use crate::serve::{Server, ServerConfig};
+use crate::{
+    client::UPGRADE,
+    serve::{Server, ServerConfig},
+};
 
 /// Serves `app` on a free port until the runtime ends.
 pub async fn start(app: Router) -> SocketAddr {
@@ -81,6 +84,15 @@ pub async fn listen() -> (TcpListener, SocketAddr) {
 pub async fn inner<B>(request: Request<B>) -> Result<Response<Full<Bytes>>, Infallible> {
     let text = format!("inner: {} {}", request.method(), request.uri().path());
     Ok(Response::new(text.into()))
+}
+
+/// A handshake in due form that no server made, for a service that is called without one.
+pub fn handmade(path: &str, upgrade: Upgrade) -> Request<()> {
+    let mut request = Request::get(path).header("host", "localhost");
+    for (name, value) in UPGRADE {
+        request = request.header(name, value);
+    }
+    request.extension(upgrade).body(()).expect("a valid request")
 }
 
 /// Sends back what it receives.

@@ -11,11 +11,11 @@ use std::{
 };
 
 use axum::Router;
-use http::Request;
+use http_body_util::BodyExt;
 use tests::{
-    client::{Client, KEY, UPGRADE},
+    client::Client,
     h2::Connection,
-    start::{app, echo, soon, start, until},
+    start::{app, echo, handmade, soon, start, until},
     wire::masked,
 };
 use tokio::{
@@ -270,27 +270,13 @@ async fn a_detached_socket_ends_at_the_deadline() {
     assert_eq!(soon("the task", received.recv()).await, Some(true));
 }
 
-/// A handshake in due form that no server made.
-fn handshake(upgrade: Upgrade) -> Request<()> {
-    let mut request = Request::get("/")
-        .header("host", "localhost")
-        .header("upgrade", "websocket")
-        .header("connection", "upgrade")
-        .header("sec-websocket-version", "13")
-        .header("sec-websocket-key", KEY)
-        .body(())
-        .unwrap();
-    request.extensions_mut().insert(upgrade);
-    request
-}
-
 #[tokio::test]
 async fn accepted_handshakes_without_a_connection_do_not_hold_a_drain() {
     let sessions = Sessions::new();
     let mut service =
         WebSocketLayer::new(handler_fn(echo)).sessions(sessions.clone()).into_service();
     let never = Upgrade::new(pending::<Result<DuplexStream, BoxError>>());
-    let response = service.call(handshake(never)).await.unwrap();
+    let response = service.call(handmade("/", never)).await.unwrap();
     assert_eq!(response.status(), 101);
     assert_eq!(sessions.len(), 1);
     let drained = drain(&sessions, SHORT).await;
@@ -305,7 +291,7 @@ async fn a_connection_that_comes_during_a_drain_is_closed_with_1001_at_once() {
     let mut service =
         WebSocketLayer::new(handler_fn(echo)).sessions(sessions.clone()).into_service();
     let (connect, connected) = oneshot::channel();
-    let response = service.call(handshake(Upgrade::new(connected))).await.unwrap();
+    let response = service.call(handmade("/", Upgrade::new(connected))).await.unwrap();
     assert_eq!(response.status(), 101);
     let drained = drain_in_background(&sessions);
     until("the drain", || sessions.is_draining()).await;
@@ -450,12 +436,7 @@ async fn a_handshake_that_is_refused_during_a_drain_is_no_session_that_ended() {
     let mut service = WebSocketLayer::new(handler).sessions(sessions.clone()).into_service();
     let mut handshake = || {
         let (io, peer) = tokio::io::duplex(1 << 10);
-        let mut request = Request::get("/").header("host", "localhost");
-        for (name, value) in UPGRADE {
-            request = request.header(name, value);
-        }
-        let request = request.extension(Upgrade::from_io(io)).body(()).unwrap();
-        (service.call(request), peer)
+        (service.call(handmade("/", Upgrade::from_io(io))), peer)
     };
     let (first, _peer) = handshake();
     assert_eq!(first.await.unwrap().status(), 101);
@@ -480,15 +461,25 @@ async fn an_answer_that_is_held_back_does_not_hold_a_drain_past_its_deadline() {
             Ok::<_, std::convert::Infallible>(response)
         }))
         .service(layer.into_service());
-    let mut request = Request::get("/").header("host", "localhost");
-    for (name, value) in UPGRADE {
-        request = request.header(name, value);
-    }
     let (io, _peer) = tokio::io::duplex(1 << 10);
-    let request = request.extension(Upgrade::from_io(io)).body(()).unwrap();
-    let held = tokio::spawn(service.oneshot(request));
+    let held = tokio::spawn(service.oneshot(handmade("/", Upgrade::from_io(io))));
     until("an accepted handshake", || sessions.len() == 1).await;
     let drained = drain(&sessions, SHORT).await;
     assert_eq!((drained.ended, drained.aborted), (0, 1));
     held.abort();
+}
+
+/// A handshake during a drain is told so at once, and not after a wait for the handler.
+#[tokio::test(start_paused = true)]
+async fn a_handshake_during_a_drain_does_not_wait_for_the_handler() {
+    let sessions = Sessions::new();
+    let none_is_ready = ServiceBuilder::new().concurrency_limit(0).service(handler_fn(echo));
+    let mut service = WebSocketLayer::new(none_is_ready).sessions(sessions.clone()).into_service();
+    sessions.drain(Duration::ZERO).await;
+    let begin = tokio::time::Instant::now();
+    let (io, _peer) = tokio::io::duplex(1 << 10);
+    let response = service.call(handmade("/", Upgrade::from_io(io))).await.unwrap();
+    assert_eq!((response.status().as_u16(), begin.elapsed()), (503, Duration::ZERO));
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(body, "the server is shutting down\n");
 }

@@ -21,9 +21,9 @@ use http::{HeaderName, HeaderValue, Request, Response, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use tests::{
-    client::{Client, UPGRADE},
+    client::Client,
     serve::{Server, ServerConfig},
-    start::{self, echo, inner},
+    start::{self, echo, handmade, inner},
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -38,17 +38,6 @@ use tower_websocket::{
 
 async fn serve<H: Handler>(layer: WebSocketLayer<H>) -> SocketAddr {
     start::hyper(layer.layer(service_fn(inner::<Incoming>))).await
-}
-
-/// A handshake in due form that no server made, with an upgrade that never happens.
-fn handshake(upgrade: Upgrade) -> Request<()> {
-    let mut request = Request::get("/").header("Host", "example.com");
-    for (name, value) in UPGRADE {
-        request = request.header(name, value);
-    }
-    let mut request = request.body(()).unwrap();
-    request.extensions_mut().insert(upgrade);
-    request
 }
 
 fn never() -> Upgrade {
@@ -136,18 +125,18 @@ async fn only_so_many_handshakes_wait_for_the_handler() {
         let mut service = layer.into_service();
         let mut cx = Context::from_waker(Waker::noop());
         let mut waiting: Vec<_> =
-            (0..places).map(|_| Box::pin(service.call(handshake(never())))).collect();
+            (0..places).map(|_| Box::pin(service.call(handmade("/", never())))).collect();
         for response in &mut waiting {
             assert!(response.as_mut().poll(&mut cx).is_pending());
         }
-        let refused = pin!(service.call(handshake(never())));
+        let refused = pin!(service.call(handmade("/", never())));
         let Poll::Ready(Ok(response)) = refused.poll(&mut cx) else {
             panic!("{places} handshakes wait, and one more");
         };
         assert_eq!(response.status(), 503);
         assert_eq!(response.headers()[header::RETRY_AFTER], "5");
         if waiting.pop().is_some() {
-            let mut next = pin!(service.call(handshake(never())));
+            let mut next = pin!(service.call(handmade("/", never())));
             assert!(next.as_mut().poll(&mut cx).is_pending(), "a place is free again");
         }
         drop(waiting);
@@ -198,7 +187,7 @@ async fn an_upgrade_that_does_not_happen_is_given_up_as_configured() {
         if let Some(seconds) = configured {
             layer = layer.upgrade_timeout(Duration::from_secs(seconds));
         }
-        let response = layer.into_service().call(handshake(never())).await.unwrap();
+        let response = layer.into_service().call(handmade("/", never())).await.unwrap();
         assert_eq!(response.status(), 101);
         // The clock is paused: these pass in no time and in order.
         sleep(Duration::from_millis(seconds * 1000 - 5)).await;
@@ -246,7 +235,7 @@ async fn a_request_that_passes_has_nothing_of_the_layers() {
             assert!(attempt.peer_addr().is_some());
             Decision::Pass
         }));
-    let response = layer.layer(inner).oneshot(handshake(never())).await.unwrap();
+    let response = layer.layer(inner).oneshot(handmade("/", never())).await.unwrap();
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "false");
 }
 
@@ -259,7 +248,7 @@ async fn a_sensitive_field_is_sensitive_in_the_handlers_request() {
         async {}
     });
     let (io, _peer) = tokio::io::duplex(64);
-    let mut request = handshake(Upgrade::from_io(io));
+    let mut request = handmade("/", Upgrade::from_io(io));
     let mut cookie = HeaderValue::from_static("id=secret");
     cookie.set_sensitive(true);
     request.headers_mut().insert(header::COOKIE, cookie);

@@ -2,26 +2,18 @@
 
 use std::{convert::Infallible, future::pending, time::Duration};
 
-use http::Request;
-use tests::{client::UPGRADE, wire::masked};
+use tests::{start::handmade, wire::masked};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_websocket::{
     Handler, Message, Sessions, WebSocketLayer, per_message, per_message_with, upgrade::Upgrade,
 };
 
-fn handshake(path: &str, io: DuplexStream) -> Request<()> {
-    let mut request = Request::get(path).header("host", "localhost");
-    for (name, value) in UPGRADE {
-        request = request.header(name, value);
-    }
-    request.extension(Upgrade::from_io(io)).body(()).unwrap()
-}
-
 async fn open(path: &str, handler: impl Handler, sessions: &Sessions) -> DuplexStream {
     let (io, peer) = tokio::io::duplex(1 << 16);
     let layer = WebSocketLayer::new(handler).sessions(sessions.clone());
-    let response = layer.into_service().oneshot(handshake(path, io)).await.unwrap();
+    let response =
+        layer.into_service().oneshot(handmade(path, Upgrade::from_io(io))).await.unwrap();
     assert_eq!(response.status(), 101);
     peer
 }
