@@ -217,7 +217,9 @@ where
         this.driver.begin();
         let (mut core, mut requests) = this.shared.take();
         loop {
-            this.apply(&mut core, requests);
+            if let Some(requests) = requests {
+                this.apply(&mut core, *requests);
+            }
             core = this.advance(core, cx);
             if this.driver.is_done() && this.handler.is_none() {
                 let ended = Ended {

@@ -38,10 +38,15 @@ struct Slot {
     busy: bool,
     /// Operations that found the core out.
     waiting: Vec<Waker>,
-    requests: Requests,
+    /// Rare, and so not worth their room in every socket.
+    requests: Option<Box<Requests>>,
 }
 
 impl Slot {
+    fn requests(&mut self) -> &mut Requests {
+        self.requests.get_or_insert_default()
+    }
+
     fn wake_session(&self) {
         if !self.busy
             && let Some(session) = &self.session
@@ -61,16 +66,6 @@ pub(crate) struct Requests {
     pub(crate) send: Vec<Message>,
     pub(crate) close: Option<CloseFrame>,
     pub(crate) handle: Option<Handle>,
-}
-
-impl Requests {
-    fn is_empty(&self) -> bool {
-        !self.abort
-            && !self.disconnect
-            && self.send.is_empty()
-            && self.close.is_none()
-            && self.handle.is_none()
-    }
 }
 
 struct Turn {
@@ -143,7 +138,7 @@ impl Shared {
         let mut otherwise = Some(otherwise);
         let mut asked = None;
         let result = self.access(f, |slot| {
-            asked = otherwise.take().map(|otherwise| otherwise(&mut slot.requests));
+            asked = otherwise.take().map(|otherwise| otherwise(slot.requests()));
         });
         result.unwrap_or_else(|()| asked.expect("asked where the core is not given"))
     }
@@ -188,23 +183,27 @@ impl Shared {
     /// Asks something of the session.
     pub(crate) fn request(&self, change: impl FnOnce(&mut Requests)) {
         let mut slot = self.lock();
-        change(&mut slot.requests);
+        change(slot.requests());
         slot.wake_session();
     }
 
     /// The session begins a poll.
-    pub(crate) fn take(&self) -> (Box<Core>, Requests) {
+    pub(crate) fn take(&self) -> (Box<Core>, Option<Box<Requests>>) {
         let mut slot = self.lock();
         slot.busy = true;
         let core = slot.core.take().expect("a session that is not over puts the core back");
-        (core, mem::take(&mut slot.requests))
+        (core, slot.requests.take())
     }
 
     /// The session ends a poll. When something was asked of it meanwhile, it gets the core back.
-    pub(crate) fn put(&self, core: Box<Core>, waker: &Waker) -> Option<(Box<Core>, Requests)> {
+    pub(crate) fn put(
+        &self,
+        core: Box<Core>,
+        waker: &Waker,
+    ) -> Option<(Box<Core>, Option<Box<Requests>>)> {
         let mut slot = self.lock();
-        if !slot.requests.is_empty() {
-            return Some((core, mem::take(&mut slot.requests)));
+        if slot.requests.is_some() {
+            return Some((core, slot.requests.take()));
         }
         slot.core = Some(core);
         slot.busy = false;
