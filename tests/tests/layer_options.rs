@@ -222,21 +222,33 @@ async fn the_handler_sees_the_fields_that_it_asked_for() {
     }
 }
 
-/// What the layer adds for a policy is not seen behind one that lets a handshake pass.
+/// What the layer adds for a policy is not seen behind one that lets a handshake pass; what was there
+/// before is.
 #[tokio::test]
 async fn a_request_that_passes_has_nothing_of_the_layers() {
-    let inner = service_fn(async |request: Request<()>| {
-        let known = request.extensions().get::<PeerAddr>().is_some();
-        Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(known.to_string())))
-    });
-    let layer = WebSocketLayer::new(handler_fn(echo))
-        .peer_addr(|_| Some(([127, 0, 0, 1], 1).into()))
-        .policy(policy_fn(|attempt: Attempt| {
-            assert!(attempt.peer_addr().is_some());
-            Decision::Pass
-        }));
-    let response = layer.layer(inner).oneshot(handmade("/", never())).await.unwrap();
-    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "false");
+    let addr = |port| PeerAddr(([192, 0, 2, 1], port).into());
+    for (before, found, seen) in [
+        (None, Some(addr(1)), "None"),
+        (Some(addr(2)), Some(addr(1)), "Some(PeerAddr(192.0.2.1:2))"),
+        (Some(addr(2)), None, "Some(PeerAddr(192.0.2.1:2))"),
+    ] {
+        let inner = service_fn(async |request: Request<()>| {
+            let known = format!("{:?}", request.extensions().get::<PeerAddr>());
+            Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(known)))
+        });
+        let layer = WebSocketLayer::new(handler_fn(echo))
+            .peer_addr(move |_| found.map(|addr| addr.0))
+            .policy(policy_fn(move |attempt: Attempt| {
+                assert_eq!(attempt.peer_addr(), found.or(before).map(|addr| addr.0));
+                Decision::Pass
+            }));
+        let mut request = handmade("/", never());
+        if let Some(before) = before {
+            request.extensions_mut().insert(before);
+        }
+        let response = layer.layer(inner).oneshot(request).await.unwrap();
+        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), seen);
+    }
 }
 
 /// S-11: what an outer layer has marked as sensitive is not shown by the copy's `Debug` text either.

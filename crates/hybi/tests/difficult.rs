@@ -17,25 +17,31 @@ use std::{
 use futures_util::FutureExt;
 use hybi::{
     proto::{CloseCode, Limits, Message},
-    socket::{BoxError, Config, HandlerEnd, Session, WebSocket},
+    socket::{BoxError, Config, Ended, HandlerEnd, Session, WebSocket},
 };
 use support::{Peer, close_body, masked, settle, within_ten_seconds};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 
 type Socket = WebSocket<DuplexStream>;
 
+/// A session whose handler waits in `send`, since its peer does not read.
+async fn stuck_sender() -> (tokio::task::JoinHandle<Ended>, Peer) {
+    let (io, peer) = Peer::pair(1024);
+    let session =
+        tokio::spawn(Session::new(io, Config::server(), |mut socket: Socket| async move {
+            loop {
+                socket.send(vec![0; 10_000]).await?;
+            }
+        }));
+    settle().await;
+    (session, peer)
+}
+
 /// B-05, L-06: one poll of the session comes to an end although the handler can do nothing.
 #[test]
 fn a_peer_that_does_not_read_and_closes_does_not_occupy_the_thread() {
     within_ten_seconds(|| async {
-        let (io, mut peer) = Peer::pair(1024);
-        let session =
-            tokio::spawn(Session::new(io, Config::server(), |mut socket: Socket| async move {
-                loop {
-                    socket.send(vec![0; 10_000]).await?;
-                }
-            }));
-        settle().await;
+        let (session, mut peer) = stuck_sender().await;
         peer.send_close(1000, "").await;
         // Another task of the same thread has its turn.
         settle().await;
@@ -47,14 +53,7 @@ fn a_peer_that_does_not_read_and_closes_does_not_occupy_the_thread() {
 #[test]
 fn a_peer_that_does_not_read_and_ends_its_side_does_not_occupy_the_thread() {
     within_ten_seconds(|| async {
-        let (io, mut peer) = Peer::pair(1024);
-        let session =
-            tokio::spawn(Session::new(io, Config::server(), |mut socket: Socket| async move {
-                loop {
-                    socket.send(vec![0; 10_000]).await?;
-                }
-            }));
-        settle().await;
+        let (session, mut peer) = stuck_sender().await;
         peer.io.shutdown().await.unwrap();
         settle().await;
         session.abort();

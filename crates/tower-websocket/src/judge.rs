@@ -49,6 +49,7 @@ pub(crate) async fn judge<H: Handler, P: Policy>(
     };
     // Taken before anyone can clone the extensions: two waiting clones of hyper's handle panic.
     let upgrade = upgrade::take(&mut parts.extensions);
+    let outer_addr = parts.extensions.get::<PeerAddr>().copied();
     if let Some(find) = &settings.peer_addr
         && let Some(addr) = find(&parts.extensions)
     {
@@ -65,9 +66,10 @@ pub(crate) async fn judge<H: Handler, P: Policy>(
         }
         Ok(Decision::Pass) => {
             let (mut parts, _) = attempt.into_parts();
-            if settings.peer_addr.is_some() {
-                // It was put in for the policy.
-                parts.extensions.remove::<PeerAddr>();
+            // What was put in for the policy goes out again.
+            match outer_addr {
+                Some(addr) => drop(parts.extensions.insert(addr)),
+                None => drop(parts.extensions.remove::<PeerAddr>()),
             }
             if let Ok(upgrade) = upgrade {
                 upgrade::put_back(upgrade, &mut parts.extensions);

@@ -68,16 +68,6 @@ pub(crate) enum Next {
     End,
 }
 
-/// What became of the user's end of a socket that a session drives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Handle {
-    /// Held; it is closed when the handler returns.
-    Held,
-    /// Held, and it may outlive the handler.
-    Detached,
-    Dropped,
-}
-
 /// How much went through a socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -108,7 +98,8 @@ impl Wait {
 pub(crate) struct Core {
     pub(crate) conn: Connection,
     pub(crate) config: Arc<Config>,
-    pub(crate) handle: Handle,
+    /// The user's end may outlive the session's handler.
+    pub(crate) detached: bool,
     /// Received messages are of no more interest to anyone.
     pub(crate) discard: bool,
     pub(crate) stats: Stats,
@@ -141,7 +132,7 @@ impl Core {
         Self {
             conn,
             config,
-            handle: Handle::Held,
+            detached: false,
             discard: false,
             stats: Stats::default(),
             input: if early.is_empty() { Input::default() } else { Input::owned(early.to_vec()) },
@@ -246,7 +237,7 @@ impl Core {
     pub(crate) fn wants_input(&self) -> bool {
         self.end.is_none()
             && self.input.is_empty()
-            && (!self.is_read_ahead_full() || self.conn.close_queued() || self.discard)
+            && (!self.is_read_ahead_full() || self.conn.close_queued())
     }
 
     /// Bytes that were read into the thread's buffer.

@@ -182,8 +182,4 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Direct<T> {
         // Another task may wait in an operation.
         self.waker.wake_by_ref();
     }
-
-    pub(crate) fn transport(&mut self) -> Option<&T> {
-        self.driver.get_mut().unwrap_or_else(PoisonError::into_inner).get_ref()
-    }
 }

@@ -124,10 +124,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         }
     }
 
-    pub(crate) fn get_ref(&self) -> Option<&T> {
-        self.io.as_ref()
-    }
-
     pub(crate) fn is_done(&self) -> bool {
         self.stage == Stage::Done
     }
@@ -389,15 +385,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 timer.as_mut().reset(next);
             }
             ready!(timer.as_mut().poll(cx));
-            if next <= Instant::now() {
-                break;
+            let now = Instant::now();
+            if next <= now {
+                self.pass(core, now);
+                return Poll::Ready(());
             }
             // The timer was set for something that is over.
             timer.as_mut().reset(next);
             next = self.deadlines.next().expect("nothing lifts a deadline meanwhile");
         }
-        self.pass(core, Instant::now());
-        Poll::Ready(())
     }
 
     fn pass(&mut self, core: &mut Core, now: Instant) {

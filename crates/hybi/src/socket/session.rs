@@ -18,7 +18,7 @@ use tokio::{
 use super::{
     BoxError,
     config::Config,
-    core::{Core, Handle, Stats},
+    core::{Core, Stats},
     driver::Driver,
     error::Error,
     shared::{Requests, Shared, turn},
@@ -113,7 +113,7 @@ where
         // What the future still owns may be this session's socket: drop it in no turn.
         self.drop_handler();
         let failed = !matches!(self.handler_end, HandlerEnd::Returned);
-        if failed || core.handle != Handle::Detached {
+        if failed || !core.detached {
             let code = if failed { CloseCode::INTERNAL_ERROR } else { CloseCode::NORMAL };
             core.start_close(CloseFrame::new(code, CloseReason::default()));
             core.discard_received();
@@ -130,7 +130,7 @@ where
     }
 
     fn apply(&mut self, core: &mut Core, requests: Requests) {
-        let Requests { abort, disconnect, send, close, handle } = requests;
+        let Requests { abort, disconnect, send, close, detach, dropped } = requests;
         if abort || disconnect {
             self.driver.abort(core);
         }
@@ -144,14 +144,10 @@ where
         if let Some(frame) = close {
             core.start_close(frame);
         }
-        match handle {
-            Some(Handle::Dropped) => {
-                core.handle = Handle::Dropped;
-                core.start_close(CloseFrame::new(CloseCode::NORMAL, CloseReason::default()));
-                core.discard_received();
-            }
-            Some(handle) => core.handle = handle,
-            None => {}
+        core.detached |= detach;
+        if dropped {
+            core.start_close(CloseFrame::new(CloseCode::NORMAL, CloseReason::default()));
+            core.discard_received();
         }
     }
 

@@ -17,7 +17,7 @@ use std::{
 
 use super::{
     config::Config,
-    core::{Core, End, Handle},
+    core::{Core, End},
     signals::Signals,
 };
 use crate::proto::{CloseFrame, Message};
@@ -65,7 +65,10 @@ pub(crate) struct Requests {
     pub(crate) disconnect: bool,
     pub(crate) send: Vec<Message>,
     pub(crate) close: Option<CloseFrame>,
-    pub(crate) handle: Option<Handle>,
+    /// The user's end may outlive the handler.
+    pub(crate) detach: bool,
+    /// The user's end is gone.
+    pub(crate) dropped: bool,
 }
 
 struct Turn {

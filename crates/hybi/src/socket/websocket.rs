@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
     config::Config,
-    core::{Core, End, Handle, Next, Wait},
+    core::{Core, End, Next, Wait},
     direct::Direct,
     error::{Error, Kind},
     shared::Shared,
@@ -122,14 +122,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
             subprotocol: config.subprotocol.clone(),
             peer_close: None,
             inner: Inner::Direct(Box::new(Direct::new(io, Core::new(config, early)))),
-        }
-    }
-
-    /// The transport, of a socket made by [`new`](Self::new) that is still connected.
-    pub fn transport(&mut self) -> Option<&T> {
-        match &mut self.inner {
-            Inner::Direct(direct) => direct.transport(),
-            Inner::Session(..) => None,
         }
     }
 
@@ -443,10 +435,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
     /// [`new`](Self::new).
     pub fn detach(self) -> Self {
         if let Inner::Session(shared, _) = &self.inner {
-            shared.core_or_request(
-                |core| core.handle = Handle::Detached,
-                |requests| requests.handle = Some(Handle::Detached),
-            );
+            shared.core_or_request(|core| core.detached = true, |requests| requests.detach = true);
         }
         self
     }
@@ -497,7 +486,7 @@ impl<T> Drop for WebSocket<T> {
         match &self.inner {
             Inner::Direct(direct) => direct.signals.set_closed(),
             Inner::Session(shared, _) => {
-                shared.request(|requests| requests.handle = Some(Handle::Dropped));
+                shared.request(|requests| requests.dropped = true);
             }
         }
     }

@@ -158,12 +158,13 @@ async fn serve<S>(mut service: S, mut socket: WebSocket) -> Result<(), BoxError>
 where
     S: Service<Message, Response: Reply, Error: Into<BoxError>>,
 {
+    // Made once, and only if a call has to be waited for.
+    let mut closed = None;
     while let Some(message) = socket.recv().await? {
         let mut served = pin!(async {
             poll_fn(|cx| service.poll_ready(cx)).await?;
             service.call(message).await
         });
-        let mut closed = None;
         let served = poll_fn(|cx| {
             if let Poll::Ready(served) = served.as_mut().poll(cx) {
                 return Poll::Ready(Some(served));
