@@ -52,17 +52,31 @@
 //! [RFC 8441]: https://www.rfc-editor.org/rfc/rfc8441
 //! [RFC 9220]: https://www.rfc-editor.org/rfc/rfc9220
 
+#[cfg(feature = "client")]
+mod address;
+#[cfg(feature = "client")]
+mod answer;
 mod authority;
 mod classify;
+#[cfg(feature = "client")]
+mod client;
 mod error;
 mod extension;
 mod key;
 mod limits;
 mod list;
+#[cfg(feature = "client")]
+mod origin;
 mod refusal;
 mod server;
 mod subprotocol;
 
+#[cfg(feature = "client")]
+pub use self::{
+    address::{Address, AddressError},
+    answer::{Agreement, AnswerError, ClientHandshake},
+    client::{ClientRequest, RequestError},
+};
 pub use self::{
     classify::{Opening, RequestKind, classify},
     error::{HandshakeError, SubprotocolNotOffered},
