@@ -233,3 +233,165 @@ impl From<Infallible> for AddressError {
         match never {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(text: &str) -> Result<Address, AddressError> {
+        text.parse()
+    }
+
+    /// C-01, C-02: what is written, the address, host, port, authority and target.
+    #[test]
+    fn an_address_is_taken_apart() {
+        let table = [
+            ("ws://h", "ws://h/", "h", 80, "h", "/"),
+            ("WSS://H", "wss://h/", "h", 443, "h", "/"),
+            ("wS://h:80/", "ws://h/", "h", 80, "h", "/"),
+            ("wss://h:443/", "wss://h/", "h", 443, "h", "/"),
+            ("ws://h:443/", "ws://h:443/", "h", 443, "h:443", "/"),
+            ("wss://h:80/", "wss://h:80/", "h", 80, "h:80", "/"),
+            ("ws://h:", "ws://h/", "h", 80, "h", "/"),
+            ("http://h:80/a", "ws://h/a", "h", 80, "h", "/a"),
+            ("HTTPS://h:443/a", "wss://h/a", "h", 443, "h", "/a"),
+            ("https://h:8443", "wss://h:8443/", "h", 8443, "h:8443", "/"),
+            ("ws://h?x=1", "ws://h/?x=1", "h", 80, "h", "/?x=1"),
+            ("ws://h/?", "ws://h/", "h", 80, "h", "/"),
+            ("ws://h/a?", "ws://h/a", "h", 80, "h", "/a"),
+            ("ws://h/a?b?c", "ws://h/a?b?c", "h", 80, "h", "/a?b?c"),
+            ("ws://h/a/../b/./c", "ws://h/b/c", "h", 80, "h", "/b/c"),
+            ("ws://h//a", "ws://h//a", "h", 80, "h", "//a"),
+            ("ws://h/ä b?ö", "ws://h/%C3%A4%20b?%C3%B6", "h", 80, "h", "/%C3%A4%20b?%C3%B6"),
+            ("ws://h/%2f%41", "ws://h/%2f%41", "h", 80, "h", "/%2f%41"),
+            (
+                "ws://h/{\"a\"}?{'b'}",
+                "ws://h/%7B%22a%22%7D?{%27b%27}",
+                "h",
+                80,
+                "h",
+                "/%7B%22a%22%7D?{%27b%27}",
+            ),
+            ("ws://h/|[]^`", "ws://h/|[]^%60", "h", 80, "h", "/|[]^%60"),
+            ("ws://[::1]:9001/", "ws://[::1]:9001/", "::1", 9001, "[::1]:9001", "/"),
+            (
+                "wss://[2001:DB8:0:0::1]",
+                "wss://[2001:db8::1]/",
+                "2001:db8::1",
+                443,
+                "[2001:db8::1]",
+                "/",
+            ),
+            (
+                "ws://127.0.0.1:9001",
+                "ws://127.0.0.1:9001/",
+                "127.0.0.1",
+                9001,
+                "127.0.0.1:9001",
+                "/",
+            ),
+            (
+                "wss://B\u{fc}cher.example",
+                "wss://xn--bcher-kva.example/",
+                "xn--bcher-kva.example",
+                443,
+                "xn--bcher-kva.example",
+                "/",
+            ),
+            ("ws://%65xample.com.", "ws://example.com./", "example.com.", 80, "example.com.", "/"),
+            ("ws://a_b.example", "ws://a_b.example/", "a_b.example", 80, "a_b.example", "/"),
+        ];
+        for (text, whole, host, port, authority, target) in table {
+            let address = parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!(address.to_string(), whole, "{text}");
+            assert_eq!(address.host(), host, "{text}");
+            assert_eq!(address.port(), port, "{text}");
+            assert_eq!(address.authority(), authority, "{text}");
+            assert_eq!(address.path_and_query(), target, "{text}");
+            assert_eq!(address.is_secure(), whole.starts_with("wss:"), "{text}");
+            assert_eq!(parse(&address.to_string()), Ok(address), "{text}");
+        }
+    }
+
+    /// C-01
+    #[test]
+    fn what_is_no_address_is_named() {
+        use AddressError as E;
+
+        let table = [
+            ("ws://h/#", E::Fragment),
+            ("ws://h/#x", E::Fragment),
+            ("ws://h#x", E::Fragment),
+            ("ws://u@h/", E::UserInfo),
+            ("ws://u:p@h/", E::UserInfo),
+            ("wss://:p@h/", E::UserInfo),
+            ("ftp://h/", E::Scheme),
+            ("wsss://h/", E::Scheme),
+            ("localhost:9001/chat", E::Scheme),
+            ("example.com/chat", E::MissingScheme),
+            ("/chat", E::MissingScheme),
+            ("//h/chat", E::MissingScheme),
+            ("", E::MissingScheme),
+            ("ws://", E::Malformed(url::ParseError::EmptyHost)),
+            ("ws://h:65536/", E::Malformed(url::ParseError::InvalidPort)),
+            ("ws://h:-1/", E::Malformed(url::ParseError::InvalidPort)),
+            ("ws://[::1/", E::Malformed(url::ParseError::InvalidIpv6Address)),
+            ("ws://1.2.3.456/", E::Malformed(url::ParseError::InvalidIpv4Address)),
+            ("ws://a b/", E::Malformed(url::ParseError::IdnaError)),
+        ];
+        for (text, error) in table {
+            assert_eq!(parse(text), Err(error), "{text:?}");
+        }
+        let long = format!("ws://h/{}", "a".repeat(70_000));
+        assert_eq!(parse(&long), Err(E::NotHttp));
+    }
+
+    /// C-01: nothing that is written can end the line of a request.
+    #[test]
+    fn line_breaks_never_reach_the_target() {
+        for text in ["ws://h/a\r\nX: y", "ws://h/?a\r\nX:y", " ws://h/\r\n\r\n"] {
+            let target = parse(text).unwrap().path_and_query().to_string();
+            assert!(target.bytes().all(|byte| byte.is_ascii_graphic()), "{target:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_made_from_each_type_that_holds_one() {
+        let address = parse("wss://h:1/a?b").unwrap();
+        let text = "wss://h:1/a?b";
+        let url = Url::parse(text).unwrap();
+        let uri: Uri = text.parse().unwrap();
+        assert_eq!(Address::try_from(text), Ok(address.clone()));
+        assert_eq!(Address::try_from(text.to_owned()), Ok(address.clone()));
+        assert_eq!(Address::try_from(&text.to_owned()), Ok(address.clone()));
+        assert_eq!(Address::try_from(&url), Ok(address.clone()));
+        assert_eq!(Address::try_from(url), Ok(address.clone()));
+        assert_eq!(Address::try_from(&uri), Ok(address.clone()));
+        assert_eq!(Address::try_from(uri), Ok(address.clone()));
+        assert_eq!(address.to_http_uri(), "https://h:1/a?b");
+        assert_eq!(Address::try_from(address.to_http_uri()), Ok(address));
+        assert_eq!(Address::try_from(Uri::from_static("/a")), Err(AddressError::MissingScheme));
+    }
+
+    #[test]
+    fn the_debug_text_leaves_the_query_out() {
+        let address = parse("ws://h/a?token=secret").unwrap();
+        assert_eq!(format!("{address:?}"), "ws://h/a?..");
+        assert_eq!(format!("{:?}", parse("wss://h:1/a").unwrap()), "wss://h:1/a");
+    }
+
+    proptest! {
+        /// C-01, C-02: whatever is taken makes a request, and reads back as itself.
+        #[test]
+        fn any_text_is_an_address_or_an_error(text in "(ws|wss|http)?(://)?[^a]{0,20}[a-z/:?#@\\[\\].%]{0,20}") {
+            if let Ok(address) = parse(&text) {
+                prop_assert!(address.path_and_query().as_str().starts_with('/'));
+                prop_assert!(address.to_http_uri().authority().is_some());
+                prop_assert!(!address.host().is_empty());
+                prop_assert_eq!(parse(&address.to_string()), Ok(address));
+            }
+        }
+    }
+}

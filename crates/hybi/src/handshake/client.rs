@@ -322,3 +322,243 @@ impl From<Infallible> for RequestError {
         match never {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use base64::{Engine as _, prelude::BASE64_STANDARD};
+
+    use super::*;
+
+    fn asks(address: &str) -> ClientRequest {
+        ClientRequest::new(address).unwrap()
+    }
+
+    fn upgrade(request: &ClientRequest) -> Request<()> {
+        request.upgrade().unwrap().0
+    }
+
+    fn names(headers: &HeaderMap) -> Vec<&str> {
+        let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// C-02, C-03
+    #[test]
+    fn an_upgrade_is_a_get_with_five_fields() {
+        let request = upgrade(&asks("ws://example.com:80?x=1"));
+        assert_eq!(request.method(), Method::GET);
+        assert_eq!(request.version(), Version::HTTP_11);
+        assert_eq!(request.uri(), "/?x=1");
+        let headers = request.headers();
+        assert_eq!(
+            names(headers),
+            ["connection", "host", "sec-websocket-key", "sec-websocket-version", "upgrade"]
+        );
+        assert_eq!(headers[header::HOST], "example.com");
+        assert_eq!(headers[header::UPGRADE], "websocket");
+        assert_eq!(headers[header::CONNECTION], "Upgrade");
+        assert_eq!(headers[header::SEC_WEBSOCKET_VERSION], "13");
+    }
+
+    /// C-03: `Host` has the port only where it is not the scheme's own.
+    #[test]
+    fn host_has_the_port_that_is_not_the_default() {
+        let table = [
+            ("ws://h:80", "h"),
+            ("ws://h:443", "h:443"),
+            ("wss://h:443", "h"),
+            ("wss://h:80", "h:80"),
+            ("wss://[::1]:1", "[::1]:1"),
+        ];
+        for (address, host) in table {
+            assert_eq!(upgrade(&asks(address)).headers()[header::HOST], host, "{address}");
+        }
+    }
+
+    /// E-05, E-06, E-09
+    #[test]
+    fn an_extended_connect_has_an_absolute_http_uri_and_no_key() {
+        for (address, uri) in [
+            ("wss://example.com?x=1", "https://example.com/?x=1"),
+            ("ws://example.com:81/a", "http://example.com:81/a"),
+        ] {
+            let (request, handshake) = asks(address).extended_connect();
+            assert_eq!(request.method(), Method::CONNECT);
+            assert_eq!(request.version(), Version::HTTP_2);
+            assert_eq!(request.uri(), uri);
+            assert_eq!(names(request.headers()), ["sec-websocket-version"]);
+            assert_eq!(handshake.opening(), super::super::Opening::ExtendedConnect);
+        }
+    }
+
+    /// C-04
+    #[test]
+    fn each_attempt_has_a_fresh_key_without_spare_bits() {
+        let request = asks("ws://h");
+        let keys: HashSet<_> = (0..10_000)
+            .map(|_| upgrade(&request).headers()[header::SEC_WEBSOCKET_KEY].clone())
+            .collect();
+        assert_eq!(keys.len(), 10_000);
+        for key in keys {
+            assert_eq!(BASE64_STANDARD.decode(&key).unwrap().len(), 16);
+            assert!(
+                matches!(key.as_bytes(), [.., b'A' | b'Q' | b'g' | b'w', b'=', b'=']),
+                "{key:?}"
+            );
+        }
+    }
+
+    /// N-01
+    #[test]
+    fn subprotocols_are_offered_in_order_on_one_line() {
+        let request = asks("ws://h").subprotocols(["b", "a", "c"]).unwrap();
+        for head in [upgrade(&request), request.extended_connect().0] {
+            let lines: Vec<_> =
+                head.headers().get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().collect();
+            assert_eq!(lines, ["b, a, c"]);
+        }
+        let request = request.subprotocols([Subprotocol::from_static("x")]).unwrap();
+        assert_eq!(upgrade(&request).headers()[header::SEC_WEBSOCKET_PROTOCOL], "x");
+        let request = request.subprotocols(["x".to_owned()]).unwrap();
+        assert_eq!(request.get_subprotocols(), ["x"]);
+        let request = request.subprotocols::<[&str; 0]>([]).unwrap();
+        assert!(!upgrade(&request).headers().contains_key(header::SEC_WEBSOCKET_PROTOCOL));
+    }
+
+    /// N-01
+    #[test]
+    fn names_that_are_no_tokens_or_repeated_are_not_offered() {
+        use RequestError as E;
+
+        let table: [(&[&str], E); 6] = [
+            (&[""], E::InvalidSubprotocol),
+            (&["a b"], E::InvalidSubprotocol),
+            (&["a,b"], E::InvalidSubprotocol),
+            (&["a", "b\r\n"], E::InvalidSubprotocol),
+            (&["\u{e4}"], E::InvalidSubprotocol),
+            (&["a", "b", "a"], E::RepeatedSubprotocol),
+        ];
+        for (names, error) in table {
+            let result = asks("ws://h").subprotocols(names.iter().copied());
+            assert_eq!(result.unwrap_err(), error, "{names:?}");
+        }
+        // Names differ by case.
+        assert!(asks("ws://h").subprotocols(["a", "A"]).is_ok());
+    }
+
+    /// C-14
+    #[test]
+    fn fields_of_the_handshake_cannot_be_set() {
+        let reserved = [
+            "Host",
+            "host",
+            "Upgrade",
+            "Connection",
+            "Content-Length",
+            "Transfer-Encoding",
+            "TE",
+            "Sec-WebSocket-Key",
+            "Sec-WebSocket-Version",
+            "Sec-WebSocket-Protocol",
+            "Sec-WebSocket-Extensions",
+            "Sec-WebSocket-Accept",
+            "sec-websocket-anything",
+        ];
+        for name in reserved {
+            let error = asks("ws://h").header(name, "x").unwrap_err();
+            assert!(
+                matches!(&error, RequestError::ReservedHeader(it) if *it == name),
+                "{name}: {error}"
+            );
+        }
+    }
+
+    /// C-14
+    #[test]
+    fn fields_are_checked_for_control_characters() {
+        for value in ["a\r\nb: c", "a\nb", "a\rb", "a\0b", "\x7f"] {
+            let error = asks("ws://h").header("x", value).unwrap_err();
+            assert!(matches!(error, RequestError::InvalidHeaderValue(_)), "{value:?}: {error}");
+        }
+        for name in ["", "a b", "a:", "a\r\n", "\u{e4}"] {
+            let error = asks("ws://h").header(name, "x").unwrap_err();
+            assert_eq!(error, RequestError::InvalidHeaderName, "{name:?}");
+        }
+    }
+
+    /// C-14: cookies, credentials and all else go out in both requests, several lines too.
+    #[test]
+    fn other_fields_are_added_and_secrets_marked() {
+        let request = asks("ws://h")
+            .header("Cookie", "a=1")
+            .and_then(|request| request.header("Cookie", "b=2"))
+            .and_then(|request| request.header(header::AUTHORIZATION, "Bearer x"))
+            .and_then(|request| request.header(header::USER_AGENT, HeaderValue::from_static("me")))
+            .unwrap();
+        for head in [upgrade(&request), request.extended_connect().0] {
+            let cookies: Vec<_> = head.headers().get_all(header::COOKIE).iter().collect();
+            assert_eq!(cookies, ["a=1", "b=2"]);
+            assert!(cookies.iter().all(|cookie| cookie.is_sensitive()));
+            assert!(head.headers()[header::AUTHORIZATION].is_sensitive());
+            assert!(!head.headers()[header::USER_AGENT].is_sensitive());
+        }
+    }
+
+    /// O-09, E-10
+    #[test]
+    fn an_origin_stands_once_in_its_normal_form() {
+        let request = asks("ws://h").origin("HTTPS://A.example:443/").unwrap();
+        let request = request.header("origin", "HTTP://B.example:80").unwrap();
+        for head in [upgrade(&request), request.extended_connect().0] {
+            let lines: Vec<_> = head.headers().get_all(header::ORIGIN).iter().collect();
+            assert_eq!(lines, ["http://b.example"]);
+        }
+        assert_eq!(request.clone().origin("ws://h").unwrap_err(), RequestError::InvalidOrigin);
+        assert_eq!(request.header("Origin", "x").unwrap_err(), RequestError::InvalidOrigin);
+    }
+
+    #[test]
+    fn debug_and_errors_show_no_secret() {
+        let request = asks("ws://h/?secret")
+            .header("cookie", "secret")
+            .and_then(|request| request.header("authorization", "secret"))
+            .and_then(|request| request.subprotocols(["secret"]))
+            .unwrap();
+        let (head, handshake) = request.upgrade().unwrap();
+        let key = head.headers()[header::SEC_WEBSOCKET_KEY].to_str().unwrap();
+        let shown = format!("{request:?} {handshake:?}");
+        assert!(!shown.contains("secret") && !shown.contains(key), "{shown}");
+
+        let errors = [
+            ClientRequest::new("ws://secret@h").unwrap_err(),
+            ClientRequest::new("ws://h#secret").unwrap_err(),
+            ClientRequest::new("secret").unwrap_err(),
+            asks("ws://h").header("x", "secret\n").unwrap_err(),
+            asks("ws://h").header("secret ", "x").unwrap_err(),
+            asks("ws://h").origin("secret").unwrap_err(),
+            asks("ws://h").subprotocols(["secret", "secret"]).unwrap_err(),
+        ];
+        for error in errors {
+            assert!(!format!("{error} {error:?}").contains("secret"), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_is_made_from_whatever_holds_an_address() {
+        let uri = Uri::from_static("ws://h/");
+        for request in [
+            ClientRequest::try_from("ws://h/"),
+            ClientRequest::try_from("ws://h/".to_owned()),
+            ClientRequest::try_from(&uri),
+            ClientRequest::try_from(Url::parse("ws://h").unwrap()),
+            ClientRequest::new(asks("ws://h").get_address().clone()),
+        ] {
+            assert_eq!(request.unwrap().get_address().to_string(), "ws://h/");
+        }
+        let error = ClientRequest::try_from("ftp://h").unwrap_err();
+        assert_eq!(error, RequestError::Address(AddressError::Scheme));
+    }
+}
