@@ -5,6 +5,8 @@ pub mod handshake;
 pub mod proto;
 #[cfg(feature = "tokio")]
 pub mod socket;
+#[cfg(feature = "standalone")]
+pub mod standalone;
 
 pub use bytes::Bytes;
 pub use bytestring::ByteString;
