@@ -54,6 +54,8 @@
 
 mod authority;
 mod classify;
+#[cfg(feature = "deflate")]
+mod deflate;
 mod error;
 mod extension;
 mod key;
@@ -65,7 +67,7 @@ mod subprotocol;
 
 pub use self::{
     classify::{Opening, RequestKind, classify},
-    error::{HandshakeError, SubprotocolNotOffered},
+    error::{HandshakeError, InvalidExtensions, SubprotocolNotOffered},
     extension::{ExtensionOffer, ExtensionParameter},
     key::accept_value,
     limits::HandshakeLimits,

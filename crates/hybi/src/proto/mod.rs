@@ -85,6 +85,8 @@
 mod close;
 mod connection;
 mod decoder;
+#[cfg(feature = "deflate")]
+mod deflate;
 mod frame;
 mod limits;
 mod mask;
@@ -100,6 +102,8 @@ pub use bytestring::ByteString;
 
 pub use self::close::{CloseCode, CloseFrame, CloseReason, InvalidCloseCode, ReasonTooLong};
 pub use self::connection::{Closed, Connection, Event, PingError, Role};
+#[cfg(feature = "deflate")]
+pub use self::deflate::{Deflate, DeflateParameters};
 pub use self::limits::Limits;
 pub use self::message::Message;
 pub use self::violation::Violation;
