@@ -19,6 +19,7 @@ use bytes::Bytes;
 use super::{
     config::Config,
     error::{Error, Kind, Timeout},
+    exchange::Exchanged,
     scratch::{self, Input},
 };
 use crate::proto::{CloseFrame, Connection, Event, Message, PingError, Role, Violation};
@@ -92,7 +93,13 @@ pub(crate) enum Wait {
 }
 
 impl Wait {
-    const ALL: [Self; 4] = [Self::Recv, Self::Send, Self::Flush, Self::Close];
+    /// What a flush has held back can be sent behind it.
+    const ALL: [Self; 4] = [Self::Recv, Self::Flush, Self::Send, Self::Close];
+}
+
+/// One message is taken in any case.
+fn mark(config: &Config) -> usize {
+    config.limits.output_mark.max(1)
 }
 
 pub(crate) struct Core {
@@ -102,6 +109,10 @@ pub(crate) struct Core {
     pub(crate) detached: bool,
     /// Received messages are of no more interest to anyone.
     pub(crate) discard: bool,
+    /// Nobody is left to receive, and so nobody comes for the end.
+    unattended: bool,
+    /// A further message may be queued while less than this is. Nothing while a half's flush lasts.
+    mark: usize,
     pub(crate) stats: Stats,
     input: Input,
     ready: VecDeque<Message>,
@@ -116,7 +127,8 @@ pub(crate) struct Core {
     /// The transport is gone.
     gone: bool,
     /// One waker for each [`Wait`]: an operation borrows the socket exclusively, and a socket that is
-    /// split by a lock has one task for each direction.
+    /// split by a lock has one task for each direction. The many that may wait where it is split into
+    /// halves are one [`Crowd`](super::crowd::Crowd) here.
     waiters: [Option<Waker>; 4],
 }
 
@@ -131,9 +143,11 @@ impl Core {
         };
         Self {
             conn,
+            mark: mark(&config),
             config,
             detached: false,
             discard: false,
+            unattended: false,
             stats: Stats::default(),
             input: if early.is_empty() { Input::default() } else { Input::owned(early.to_vec()) },
             ready: VecDeque::new(),
@@ -267,6 +281,13 @@ impl Core {
         self.read_ahead();
     }
 
+    /// Nobody is left to receive.
+    pub(crate) fn leave_unattended(&mut self) {
+        self.unattended = true;
+        self.discard_received();
+        self.settle();
+    }
+
     // ===== the end =====
 
     /// Nothing more will be received, because of `end`. The first reason stands.
@@ -276,6 +297,9 @@ impl Core {
             // With our Close on its way already there is nothing to answer.
             self.settled = self.conn.close_queued();
             self.end = Some(end);
+            if self.unattended {
+                self.settle();
+            }
         }
     }
 
@@ -368,8 +392,15 @@ impl Core {
 
     /// Whether a further message may be queued.
     pub(crate) fn can_send(&self) -> bool {
-        // One message is taken in any case.
-        self.conn.queued() < self.config.limits.output_mark || !self.conn.has_output()
+        self.conn.queued() < self.mark
+    }
+
+    /// Lets no further message in before everything is written. Without this, who flushes would
+    /// have to wait for a moment in which nobody else has sent anything.
+    ///
+    /// Ends by itself. The caller [waits](Self::wait) for the flush.
+    pub(crate) fn hold_back(&mut self) {
+        self.mark = 0;
     }
 
     pub(crate) fn send(&mut self, message: Message) -> Result<(), Error> {
@@ -446,6 +477,9 @@ impl Core {
             if self.is_due(wait)
                 && let Some(waker) = self.waiters[wait as usize].take()
             {
+                if matches!(wait, Wait::Flush) {
+                    self.mark = mark(&self.config);
+                }
                 if waker.will_wake(own) {
                     is_own = true;
                 } else {
@@ -477,5 +511,24 @@ impl Core {
             Wait::Flush => self.is_flushed(),
             Wait::Close => self.is_closed(),
         }
+    }
+}
+
+/// What a session has to act on.
+impl Exchanged for Core {
+    fn demands(&self) -> u8 {
+        [
+            self.conn.has_output(),
+            self.conn.close_queued(),
+            self.wants_input(),
+            self.end.is_some(),
+            self.settled,
+            self.gone,
+            self.is_anyone_due(),
+        ]
+        .into_iter()
+        .enumerate()
+        .map(|(bit, demanded)| u8::from(demanded) << bit)
+        .sum()
     }
 }

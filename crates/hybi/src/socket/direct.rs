@@ -69,6 +69,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Direct<T> {
         }
     }
 
+    /// What a session needs to go on with it.
+    pub(crate) fn into_parts(self) -> (Core, Driver<T>, Signals) {
+        let driver = self.driver.into_inner().unwrap_or_else(PoisonError::into_inner);
+        (self.core, driver, self.signals)
+    }
+
     /// Runs `f`, which registers the socket's own waker with the transport, for `side`.
     fn drive<R>(
         &mut self,

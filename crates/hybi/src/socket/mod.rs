@@ -8,6 +8,9 @@
 //!   watches deadlines while the handler is busy with something else, and writes everything that
 //!   the handler sent in one go when the handler yields.
 //!
+//! [`WebSocket::split`] gives independent halves for tasks of their own: a [`Receiver`], and a [`Sender`]
+//! of which there can be any number.
+//!
 //! # Example
 //!
 //! ```
@@ -35,13 +38,18 @@
 
 mod config;
 mod core;
+mod crowd;
 mod direct;
 mod driver;
 mod error;
+mod exchange;
+mod receiver;
 mod scratch;
+mod sender;
 mod session;
 mod shared;
 mod signals;
+mod split;
 mod stream;
 mod websocket;
 
@@ -49,8 +57,11 @@ pub use self::{
     config::{Config, Timeouts},
     core::Stats,
     error::Error,
+    receiver::Receiver,
+    sender::Sender,
     session::{Control, Ended, HandlerEnd, Session},
     signals::{Closed, Closing},
+    split::{ReuniteError, SplitTask},
     websocket::WebSocket,
 };
 
