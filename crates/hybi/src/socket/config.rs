@@ -92,7 +92,8 @@ macro_rules! timeouts {
         /// How long a socket waits, for each thing that it waits for.
         ///
         /// Traffic extends none of them, save that [`write_stall`](Self::write_stall) begins anew with
-        /// each byte that is written. All are measured with tokio's clock.
+        /// each byte that is written, and [`progress`](Self::progress) with each that is read. All are
+        /// measured with tokio's clock.
         #[derive(Clone, Debug, PartialEq, Eq)]
         #[must_use]
         pub struct Timeouts {
@@ -145,7 +146,15 @@ timeouts! {
     /// Default 30 s.
     write_stall / get_write_stall = Duration::from_secs(30);
 
-    /// From the first byte of a message to its last. Beyond it the connection fails with 1008.
-    /// Default 60 s.
+    /// From the first byte of a message to its last, unless it is taken in parts. Beyond it the
+    /// connection fails with 1008. The time does not count in which nothing is read, because the
+    /// read-ahead is full or no operation of the socket is polled. Default 60 s.
     assembly / get_assembly = Duration::from_secs(60);
+
+    /// How long a message that is taken in parts ([`WebSocket::next_message`]) may bring nothing.
+    /// Beyond it the connection fails with 1008. The time does not count in which nothing is read,
+    /// because a part was not taken yet. Default 60 s.
+    ///
+    /// [`WebSocket::next_message`]: super::WebSocket::next_message
+    progress / get_progress = Duration::from_secs(60);
 }

@@ -136,7 +136,8 @@ where
     }
 
     fn apply(&mut self, core: &mut Core, requests: Requests) {
-        let Requests { abort, disconnect, send, close, detach, deaf, dropped } = requests;
+        let Requests { abort, disconnect, send, close, give_up, skip, detach, deaf, dropped } =
+            requests;
         if abort || disconnect {
             self.driver.abort(core);
         }
@@ -145,7 +146,13 @@ where
         }
         for message in send {
             // A failure shows at the sender's next operation.
-            let _ = core.send(message);
+            let _ = core.send_behind(message);
+        }
+        if let Some(frame) = give_up {
+            core.give_up(frame);
+        }
+        if skip {
+            core.skip();
         }
         if let Some(frame) = close {
             core.start_close(frame);
