@@ -26,6 +26,13 @@ impl Connection {
         self.decoder.set_pause(bytes);
     }
 
+    /// From now on nothing is inflated: whoever calls this has no interest in the messages that arrive, which
+    /// come as if they were empty.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn stop_inflating(&mut self) {
+        self.decoder.stop_inflating();
+    }
+
     /// As [`send`](Self::send), and the message is not compressed whatever was agreed on: for one that holds
     /// a secret beside what others may choose. See [`Deflate`](crate::proto::Deflate).
     ///

@@ -3,7 +3,7 @@
 //! A few bytes may inflate to a thousand times as many. So the limits hold for what is inflated and are
 //! looked at in every step, and input is taken only as far as it was inflated.
 
-use super::{Decoder, Event, Frame, PART, Stage, Violation, mask, take, unmasked};
+use super::{Assembly, Decoder, Event, Frame, PART, Stage, Violation, mask, take, unmasked};
 use crate::proto::deflate::{Inflater, InvalidData};
 
 /// So much payload is unmasked at a time, and what is not used of it masked again.
@@ -12,7 +12,8 @@ const PIECE: usize = 4 * 1024;
 /// What it takes to receive compressed messages.
 #[derive(Debug)]
 pub(super) struct Inflating {
-    inflater: Inflater,
+    /// None once nobody wants the messages.
+    inflater: Option<Inflater>,
     /// The message that is open, or was last, is compressed.
     is_open: bool,
     /// Bytes of its payload that were taken.
@@ -37,7 +38,7 @@ impl From<InvalidData> for Violation {
 impl Decoder {
     pub(in crate::proto) fn set_inflater(&mut self, inflater: Inflater) {
         self.inflating = Some(Box::new(Inflating {
-            inflater,
+            inflater: Some(inflater),
             is_open: false,
             taken: 0,
             inflated: 0,
@@ -48,6 +49,13 @@ impl Decoder {
     pub(in crate::proto) fn set_pause(&mut self, pause_after: usize) {
         if let Some(inflating) = &mut self.inflating {
             inflating.pause_after = pause_after.max(1);
+        }
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(in crate::proto) fn stop_inflating(&mut self) {
+        if let Some(inflating) = &mut self.inflating {
+            inflating.inflater = None;
         }
     }
 
@@ -162,7 +170,11 @@ impl Decoder {
             }
             let limit = self.inflated_limit();
             let Some(inflating) = &mut self.inflating else { return Ok(true) };
-            let Some(chunk) = inflating.inflater.inflate(rest)? else { return Ok(true) };
+            let Some(inflater) = &mut inflating.inflater else {
+                *rest = &[];
+                return Ok(true);
+            };
+            let Some(chunk) = inflater.inflate(rest)? else { return Ok(true) };
             inflating.inflated += chunk.len();
             self.message.push_inflated(chunk, limit)?;
         }
@@ -172,7 +184,12 @@ impl Decoder {
     fn inflate_end(&mut self) -> Result<(), Violation> {
         let limit = self.inflated_limit();
         let Some(inflating) = &mut self.inflating else { return Ok(()) };
-        while let Some(chunk) = inflating.inflater.finish()? {
+        let Some(inflater) = &mut inflating.inflater else {
+            // A character may have been cut.
+            self.message = Assembly::new(self.message.kind());
+            return Ok(());
+        };
+        while let Some(chunk) = inflater.finish()? {
             inflating.inflated += chunk.len();
             self.message.push_inflated(chunk, limit)?;
         }
@@ -193,6 +210,6 @@ impl Decoder {
 impl Inflating {
     #[cfg(all(test, feature = "client"))]
     pub(super) fn held(&self) -> usize {
-        self.inflater.held()
+        self.inflater.as_ref().map_or(0, Inflater::held)
     }
 }
