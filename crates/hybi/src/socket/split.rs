@@ -10,9 +10,9 @@
 
 use std::{
     fmt,
-    future::Future,
+    future::{Future, poll_fn},
     marker::PhantomData,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{Arc, OnceLock},
     task::{Context, Poll, ready},
 };
@@ -27,7 +27,7 @@ use super::{
     BoxError,
     core::{Core, Wait},
     crowd::Crowd,
-    error::Error,
+    error::{Error, Kind},
     receiver::Receiver,
     sender::Sender,
     session::Session,
@@ -45,14 +45,34 @@ pub(crate) struct Halves {
     pub(crate) peer_close: OnceLock<Box<CloseFrame>>,
     gate: Semaphore,
     pub(crate) room: Crowd,
+    pub(crate) turn: Crowd,
     pub(crate) flush: Crowd,
     pub(crate) close: Crowd,
 }
 
 impl Halves {
     /// The turn to send data, until it is dropped. Fair.
-    pub(crate) async fn gate(&self) -> SemaphorePermit<'_> {
-        self.gate.acquire().await.expect("the gate is never closed")
+    ///
+    /// A message in parts may take long, and outlast the socket.
+    pub(crate) async fn gate(&self) -> Result<SemaphorePermit<'_>, Error> {
+        if let Ok(permit) = self.gate.try_acquire() {
+            return Ok(permit);
+        }
+        let mut acquire = pin!(self.gate.acquire());
+        let mut closed = self.handle.signals.closed();
+        poll_fn(|cx| {
+            if let Poll::Ready(permit) = acquire.as_mut().poll(cx) {
+                return Poll::Ready(Ok(permit.expect("the gate is never closed")));
+            }
+            ready!(Pin::new(&mut closed).poll(cx));
+            Poll::Ready(Err(Error::new(Kind::Closed)))
+        })
+        .await
+    }
+
+    /// Ends a turn whose permit was forgotten.
+    pub(crate) fn open_gate(&self) {
+        self.gate.add_permits(1);
     }
 
     /// Ready when everything is written; else `wait` is told to.
@@ -210,6 +230,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
             peer_close: peer_close.map_or_else(OnceLock::new, OnceLock::from),
             gate: Semaphore::new(1),
             room: Crowd::new(Wait::Send),
+            turn: Crowd::new(Wait::Turn),
             flush: Crowd::new(Wait::Flush),
             close: Crowd::new(Wait::Close),
         });
