@@ -31,7 +31,7 @@ fn message(n: usize) -> Message {
 
 /// Both directions of one socket at once, as far as `split` by a lock goes.
 async fn push_and_pull(socket: Socket) -> Result<(), BoxError> {
-    let (mut sink, mut stream) = socket.split();
+    let (mut sink, mut stream) = StreamExt::split(socket);
     let push = async {
         for n in 0..MESSAGES {
             sink.send(message(n)).await?;
@@ -89,7 +89,7 @@ async fn halves_of_a_handlers_socket_work_in_two_tasks() {
     let (a, b) = tokio::io::duplex(4 * 1024);
     let (sent, all_sent) = tokio::sync::oneshot::channel();
     tokio::spawn(Session::new(a, Config::server(), |socket: Socket| async move {
-        let (mut sink, mut stream) = socket.split();
+        let (mut sink, mut stream) = StreamExt::split(socket);
         let push = tokio::spawn(async move {
             for n in 0..MESSAGES {
                 sink.send(message(n)).await.unwrap();
@@ -338,7 +338,7 @@ async fn a_handler_that_selects_answers_at_once() {
 #[tokio::test]
 async fn both_halves_in_one_task_answer_at_once() {
     answers_at_once(|socket| async move {
-        let (sink, stream) = socket.split();
+        let (sink, stream) = StreamExt::split(socket);
         stream.forward(sink).await?;
         Ok(())
     })

@@ -98,7 +98,9 @@ impl Sender {
         poll_fn(|cx| {
             let mut queue = |core: &mut Core| {
                 if core.can_send() {
-                    return Poll::Ready(message.take().map_or(Ok(()), |message| core.send(message)));
+                    return Poll::Ready(
+                        message.take().map_or(Ok(()), |message| core.send(message)),
+                    );
                 }
                 core.check_open()?;
                 place.wait(core, cx);

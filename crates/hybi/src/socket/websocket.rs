@@ -40,6 +40,8 @@ use crate::proto::{CloseCode, CloseFrame, CloseReason, Message, Role};
 /// computation after a `send` should `flush` first. A handler's socket that is moved to another task
 /// works the same; what it sends leaves at once.
 ///
+/// [`split`](Self::split) makes halves of either for tasks of their own.
+///
 /// # Dropping
 ///
 /// Dropping a socket made by [`new`](Self::new) without [`close`](Self::close) drops the transport;
@@ -464,7 +466,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
     /// [`new`](Self::new).
     pub fn detach(self) -> Self {
         if let Inner::Session(shared, _) = &self.inner {
-            shared.core_or_request(Wake::Session, |core| core.detached = true, |requests| requests.detach = true);
+            shared.core_or_request(
+                Wake::Session,
+                |core| core.detached = true,
+                |requests| requests.detach = true,
+            );
         }
         self
     }
@@ -506,9 +512,8 @@ pub(crate) fn check_code(role: Role, code: Option<CloseCode>) -> Result<(), Erro
 /// The Close that this end sends for `code` and `reason`.
 pub(crate) fn close_frame(role: Role, code: CloseCode, reason: &str) -> Result<CloseFrame, Error> {
     check_code(role, Some(code))?;
-    let reason = CloseReason::new(reason).map_err(|_| {
-        Error::new(Kind::Unsendable("the reason of a Close has at most 123 bytes"))
-    })?;
+    let reason = CloseReason::new(reason)
+        .map_err(|_| Error::new(Kind::Unsendable("the reason of a Close has at most 123 bytes")))?;
     Ok(CloseFrame::new(code, reason))
 }
 
