@@ -38,6 +38,17 @@ pub(super) fn parse(value: &[u8]) -> Option<Key> {
     (padding == b"==" && characters.iter().all(in_alphabet)).then_some(key)
 }
 
+/// A key for one attempt: 16 bytes from the operating system's generator, encoded without spare bits
+/// (RFC 6455, section 4.1). `None` when there are no random bytes.
+#[cfg(feature = "client")]
+pub(super) fn random() -> Option<Key> {
+    let mut nonce = [0; 16];
+    getrandom::fill(&mut nonce).ok()?;
+    let mut key = [0; 24];
+    BASE64_STANDARD.encode_slice(nonce, &mut key).expect("16 bytes are 24 characters of base64");
+    Some(key)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -1,6 +1,7 @@
 //! How much a handshake may say.
 
-/// Bounds on the fields of a handshake; a request beyond one is refused with 400.
+/// Bounds on the fields of a handshake; a request beyond one is refused with 400, and an answer beyond
+/// one fails.
 ///
 /// They bound work and memory per handshake. The size of the head as a whole is the HTTP server's
 /// to limit.
@@ -41,14 +42,14 @@ impl HandshakeLimits {
         self
     }
 
-    /// The most extensions a client may offer. Default: 16.
+    /// The most extensions a client may offer, or a server answer. Default: 16.
     #[must_use]
     pub const fn max_extensions(mut self, count: usize) -> Self {
         self.extensions = count;
         self
     }
 
-    /// The most parameters one extension offer may have. Default: 16.
+    /// The most parameters one extension may have. Default: 16.
     #[must_use]
     pub const fn max_extension_parameters(mut self, count: usize) -> Self {
         self.extension_parameters = count;

@@ -2,7 +2,9 @@
 //!
 //! A WebSocket begins as an HTTP request: a GET that asks for an upgrade on HTTP/1.1 ([RFC 6455,
 //! section 4]), or an extended CONNECT on HTTP/2 and HTTP/3 ([RFC 8441], [RFC 9220]). This module
-//! knows no HTTP server and does no IO:
+//! knows no HTTP stack and does no IO.
+//!
+//! # The server's side
 //!
 //! 1. [`classify`] tells from the head alone whether a request asks for a WebSocket. It allocates
 //!    nothing, so that it can run for every request that passes.
@@ -48,24 +50,62 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # The client's side
+//!
+//! With the feature `client`, `ClientRequest` says what is asked for, and its `upgrade` or
+//! `extended_connect` makes a request for one attempt. `ClientHandshake::verify` checks the answer to
+//! the letter and tells what was agreed on. Until then a client sends nothing behind its request.
+//!
+//! ```
+//! # #[cfg(feature = "client")] {
+//! use http::{Response, StatusCode};
+//! use hybi::handshake::{AnswerError, ClientRequest};
+//!
+//! let request = ClientRequest::new("ws://server.example.com/chat")?;
+//! let (_head, handshake) = request.upgrade()?;
+//!
+//! let mut answer = Response::new(());
+//! *answer.status_mut() = StatusCode::NOT_FOUND;
+//! let error = handshake.verify(&answer).unwrap_err();
+//! assert_eq!(error, AnswerError::Status(StatusCode::NOT_FOUND));
+//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! [RFC 6455, section 4]: https://www.rfc-editor.org/rfc/rfc6455#section-4
 //! [RFC 8441]: https://www.rfc-editor.org/rfc/rfc8441
 //! [RFC 9220]: https://www.rfc-editor.org/rfc/rfc9220
 
+#[cfg(feature = "client")]
+mod address;
+#[cfg(feature = "client")]
+mod answer;
 mod authority;
 mod classify;
+#[cfg(feature = "client")]
+mod client;
+#[cfg(feature = "deflate")]
+mod deflate;
 mod error;
 mod extension;
 mod key;
 mod limits;
 mod list;
+#[cfg(feature = "client")]
+mod origin;
 mod refusal;
 mod server;
 mod subprotocol;
 
+#[cfg(feature = "client")]
+pub use self::{
+    address::{Address, AddressError},
+    answer::{Agreement, AnswerError, ClientHandshake},
+    client::{ClientRequest, RequestError},
+};
 pub use self::{
     classify::{Opening, RequestKind, classify},
-    error::{HandshakeError, SubprotocolNotOffered},
+    error::{HandshakeError, InvalidExtensions, SubprotocolNotOffered},
     extension::{ExtensionOffer, ExtensionParameter},
     key::accept_value,
     limits::HandshakeLimits,

@@ -217,7 +217,7 @@ pub fn upgrade_required(parts: &Parts) -> Refusal {
 }
 
 /// Whether a header field frames the message, is about the connection, or belongs to the handshake.
-/// No answer to a handshake takes one from a policy.
+/// No answer to a handshake takes one from a policy, and no request for one from its maker.
 #[must_use]
 pub fn is_reserved(name: &HeaderName) -> bool {
     let name = name.as_str();

@@ -1,6 +1,6 @@
 //! Subprotocol names and the list a client offers (RFC 6455, sections 1.9 and 11.3.4).
 
-use std::{error::Error, fmt};
+use std::{convert::Infallible, error::Error, fmt};
 
 use bytestring::ByteString;
 use http::{HeaderMap, header};
@@ -54,6 +54,40 @@ impl Subprotocol {
     }
 }
 
+impl TryFrom<&str> for Subprotocol {
+    type Error = InvalidSubprotocol;
+
+    fn try_from(name: &str) -> Result<Self, InvalidSubprotocol> {
+        Self::new(name)
+    }
+}
+
+impl TryFrom<&String> for Subprotocol {
+    type Error = InvalidSubprotocol;
+
+    fn try_from(name: &String) -> Result<Self, InvalidSubprotocol> {
+        Self::new(name)
+    }
+}
+
+impl TryFrom<String> for Subprotocol {
+    type Error = InvalidSubprotocol;
+
+    fn try_from(name: String) -> Result<Self, InvalidSubprotocol> {
+        if list::is_token(name.as_bytes()) {
+            Ok(Self(name.into()))
+        } else {
+            Err(InvalidSubprotocol(()))
+        }
+    }
+}
+
+impl From<&Self> for Subprotocol {
+    fn from(name: &Self) -> Self {
+        name.clone()
+    }
+}
+
 impl fmt::Display for Subprotocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -92,6 +126,13 @@ impl fmt::Display for InvalidSubprotocol {
 }
 
 impl Error for InvalidSubprotocol {}
+
+/// For names that are valid by their type.
+impl From<Infallible> for InvalidSubprotocol {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}
 
 /// The names a client offers, in its order, without repeated ones.
 pub(super) fn parse_offers(

@@ -1,8 +1,8 @@
 //! What is to be written, in which order, and how it becomes frames.
 //!
 //! ```text
-//!  send, ping ──► queue ──► current ──► head ──► body ──► the transport
-//!  a ping came ──────────► pong ──────► (bytes) (one large payload)
+//!  send, part, ping ──► queue ──► current ──► head ──► body ──► the transport
+//!  a ping came ─────────────────► pong ─────► (bytes) (one large payload)
 //! ```
 //!
 //! `head` is contiguous and ready to write; `body` is the payload of its last frame where that is too large to
@@ -18,7 +18,8 @@ use super::close::CloseFrame;
 use super::frame::{MAX_CONTROL, OpCode, header_size, put_header};
 use super::limits::Limits;
 use super::mask::{MaskKeys, mask};
-use super::message::Message;
+use super::message::{Message, MessageKind};
+use super::utf8::{CutCharacter, InvalidUtf8};
 
 /// From this length on a payload is written from where it lies instead of being copied.
 const LARGE: usize = 16 * 1024;
@@ -34,9 +35,28 @@ pub(super) struct Outbox {
     head: BytesMut,
     /// What waits behind `head`. Most connections never have any.
     backlog: Option<Box<Backlog>>,
-    /// Our Close was queued, or written.
-    closed: bool,
+    state: State,
     failed: bool,
+}
+
+/// What may be queued next.
+#[derive(Clone, Copy, Debug)]
+enum State {
+    /// Any message.
+    Open,
+    /// More of this message, and nothing of another.
+    Streaming(Streamed),
+    /// Nothing: our Close was queued, or written.
+    Closed,
+}
+
+/// A message that is queued part by part.
+#[derive(Clone, Copy, Debug)]
+struct Streamed {
+    /// That of its next frame.
+    opcode: OpCode,
+    /// What has to become of the text, if it is text.
+    text: Option<CutCharacter>,
 }
 
 /// What cannot go into `head` yet.
@@ -68,6 +88,8 @@ impl Backlog {
 struct Outgoing {
     opcode: OpCode,
     payload: Bytes,
+    /// Its last frame has the FIN bit.
+    fin: bool,
 }
 
 impl Outbox {
@@ -77,25 +99,75 @@ impl Outbox {
             max_frame: limits.max_send_frame,
             head: BytesMut::new(),
             backlog: None,
-            closed: false,
+            state: State::Open,
             failed: false,
         }
     }
 
-    /// Queues a message. The caller has looked at [`close_queued`](Self::close_queued).
+    /// Queues a message. The caller has looked at [`takes_messages`](Self::takes_messages).
     #[inline]
     pub(super) fn send(&mut self, message: Message) {
-        let opcode = if message.is_text() { OpCode::Text } else { OpCode::Binary };
-        let at_once = message.len() < LARGE && message.len() <= self.max_frame;
-        if at_once && self.nothing_waits() {
+        let opcode = opcode(message.kind());
+        if self.goes_at_once(message.len()) {
             self.put_frame(true, opcode, message.as_bytes());
         } else {
-            let payload = message.into_bytes();
-            let size = self.first_frame_size(payload.len());
-            let backlog = self.backlog.get_or_insert_default();
-            backlog.unframed += size;
-            backlog.queue.push_back(Outgoing { opcode, payload });
+            self.enqueue(Outgoing { opcode, payload: message.into_bytes(), fin: true });
         }
+    }
+
+    /// Whether a message may be queued: no Close was, and none is half queued.
+    #[inline]
+    pub(super) fn takes_messages(&self) -> bool {
+        matches!(self.state, State::Open)
+    }
+
+    /// Begins a message. The caller has looked at [`takes_messages`](Self::takes_messages).
+    pub(super) fn start(&mut self, kind: MessageKind) {
+        let text = (kind == MessageKind::Text).then(CutCharacter::default);
+        self.state = State::Streaming(Streamed { opcode: opcode(kind), text });
+    }
+
+    pub(super) fn is_streaming(&self) -> bool {
+        matches!(self.state, State::Streaming(_))
+    }
+
+    /// Queues more of the message that was begun; does nothing if none is. `fin` ends it.
+    pub(super) fn part(&mut self, payload: Bytes, fin: bool) -> Result<(), InvalidUtf8> {
+        let State::Streaming(mut streamed) = self.state else { return Ok(()) };
+        if let Some(text) = &mut streamed.text {
+            text.check(&payload)?;
+            if fin {
+                text.finish()?;
+            }
+        }
+        let opcode = streamed.opcode;
+        if fin {
+            self.state = State::Open;
+        } else if payload.is_empty() {
+            return Ok(());
+        } else {
+            streamed.opcode = OpCode::Continuation;
+            self.state = State::Streaming(streamed);
+        }
+        if self.goes_at_once(payload.len()) {
+            self.put_frame(fin, opcode, &payload);
+        } else {
+            self.enqueue(Outgoing { opcode, payload, fin });
+        }
+        Ok(())
+    }
+
+    /// Whether a message or part of this length is framed now instead of when it is its turn.
+    #[inline]
+    fn goes_at_once(&self, len: usize) -> bool {
+        len < LARGE && len <= self.max_frame && self.nothing_waits()
+    }
+
+    fn enqueue(&mut self, outgoing: Outgoing) {
+        let size = self.first_frame_size(outgoing.payload.len());
+        let backlog = self.backlog.get_or_insert_default();
+        backlog.unframed += size;
+        backlog.queue.push_back(outgoing);
     }
 
     /// Queues a ping in front of the messages that are not begun.
@@ -106,7 +178,9 @@ impl Outbox {
             let size = self.first_frame_size(payload.len());
             let backlog = self.backlog.get_or_insert_default();
             backlog.unframed += size;
-            backlog.queue.insert(backlog.pings, Outgoing { opcode: OpCode::Ping, payload });
+            backlog
+                .queue
+                .insert(backlog.pings, Outgoing { opcode: OpCode::Ping, payload, fin: true });
             backlog.pings += 1;
         }
     }
@@ -136,7 +210,7 @@ impl Outbox {
         }
     }
 
-    /// Queues the Close behind everything else; false if there is one already.
+    /// Queues the Close behind everything else, of a message that is half queued what there is; false if there is one already.
     pub(super) fn close(&mut self, frame: &CloseFrame) -> bool {
         if self.close_queued() {
             return false;
@@ -146,7 +220,7 @@ impl Outbox {
             body.put_u16(code.as_u16());
             body.put_slice(frame.reason().as_bytes());
         }
-        self.closed = true;
+        self.state = State::Closed;
         if self.nothing_waits() {
             self.put_frame(true, OpCode::Close, &body);
         } else {
@@ -160,7 +234,7 @@ impl Outbox {
 
     #[inline]
     pub(super) fn close_queued(&self) -> bool {
-        self.closed
+        matches!(self.state, State::Closed)
     }
 
     #[inline]
@@ -275,7 +349,8 @@ impl Outbox {
     fn frame_message(&mut self, mut message: Outgoing) {
         let before = self.first_frame_size(message.payload.len());
         let piece = message.payload.split_to(message.payload.len().min(self.max_frame));
-        let fin = message.payload.is_empty();
+        let whole = message.payload.is_empty();
+        let fin = whole && message.fin;
         // A client copies in any case, to mask.
         let body = if piece.len() < LARGE || self.keys.is_some() {
             self.put_frame(fin, message.opcode, &piece);
@@ -284,13 +359,13 @@ impl Outbox {
             put_header(&mut self.head, fin, message.opcode, piece.len(), None);
             piece
         };
-        let after = if fin { 0 } else { self.first_frame_size(message.payload.len()) };
+        let after = if whole { 0 } else { self.first_frame_size(message.payload.len()) };
         // There is none any more if no masking key was to be had.
         let Some(backlog) = &mut self.backlog else { return };
         backlog.body = body;
-        if !fin {
-            let payload = message.payload;
-            backlog.current = Some(Outgoing { opcode: OpCode::Continuation, payload });
+        if !whole {
+            message.opcode = OpCode::Continuation;
+            backlog.current = Some(message);
         }
         backlog.unframed = backlog.unframed - before + after;
         if backlog.is_empty() {
@@ -321,7 +396,7 @@ impl Outbox {
     #[cold]
     fn fail(&mut self) {
         self.failed = true;
-        self.closed = true;
+        self.state = State::Closed;
         self.backlog = None;
     }
 
@@ -329,5 +404,12 @@ impl Outbox {
     /// made.
     fn first_frame_size(&self, payload: usize) -> usize {
         payload + header_size(payload.min(self.max_frame), self.keys.is_some())
+    }
+}
+
+fn opcode(kind: MessageKind) -> OpCode {
+    match kind {
+        MessageKind::Text => OpCode::Text,
+        MessageKind::Binary => OpCode::Binary,
     }
 }

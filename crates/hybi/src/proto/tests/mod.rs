@@ -6,4 +6,5 @@ mod pair;
 mod random;
 mod receive;
 mod send;
+mod stream;
 mod wire;
