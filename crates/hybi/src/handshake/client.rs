@@ -56,6 +56,16 @@ impl ClientRequest {
         address.try_into().map(Self::from).map_err(|error| RequestError::Address(error.into()))
     }
 
+    /// Asks the same of another address: after a redirect, or of the next server in a list.
+    ///
+    /// Cookies and credentials are kept. Whether the other server may have them is the caller's to
+    /// judge.
+    #[must_use]
+    pub fn address(mut self, address: Address) -> Self {
+        self.address = address;
+        self
+    }
+
     /// Offers these subprotocols, the most wanted first, instead of those offered before. An empty
     /// list offers none.
     ///
@@ -555,6 +565,7 @@ mod tests {
             ClientRequest::try_from(&uri),
             ClientRequest::try_from(Url::parse("ws://h").unwrap()),
             ClientRequest::new(asks("ws://h").get_address().clone()),
+            Ok(asks("wss://other/a").address("ws://h".parse().unwrap())),
         ] {
             assert_eq!(request.unwrap().get_address().to_string(), "ws://h/");
         }

@@ -113,6 +113,8 @@ mod assembly;
 mod close;
 mod connection;
 mod decoder;
+#[cfg(feature = "deflate")]
+mod deflate;
 mod frame;
 mod limits;
 mod mask;
@@ -128,6 +130,8 @@ pub use bytestring::ByteString;
 
 pub use self::close::{CloseCode, CloseFrame, CloseReason, InvalidCloseCode, ReasonTooLong};
 pub use self::connection::{Connection, Event, PingError, Receiving, Role, SendError};
+#[cfg(feature = "deflate")]
+pub use self::deflate::{Deflate, DeflateParameters};
 pub use self::limits::Limits;
 pub use self::message::{Message, MessageKind};
 pub use self::violation::Violation;

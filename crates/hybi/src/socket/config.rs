@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use bytestring::ByteString;
 
+#[cfg(feature = "deflate")]
+use crate::proto::DeflateParameters;
 use crate::proto::{Limits, Role};
 
 /// The role, limits and timeouts of one socket.
@@ -25,6 +27,8 @@ pub struct Config {
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
     pub(crate) subprotocol: Option<ByteString>,
+    #[cfg(feature = "deflate")]
+    pub(crate) deflate: Option<DeflateParameters>,
 }
 
 impl Config {
@@ -40,7 +44,14 @@ impl Config {
     }
 
     fn new(role: Role) -> Self {
-        Self { role, limits: Limits::default(), timeouts: Timeouts::default(), subprotocol: None }
+        Self {
+            role,
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            subprotocol: None,
+            #[cfg(feature = "deflate")]
+            deflate: None,
+        }
     }
 
     /// Replaces the size limits.
@@ -61,6 +72,20 @@ impl Config {
     pub fn subprotocol(mut self, subprotocol: Option<ByteString>) -> Self {
         self.subprotocol = subprotocol;
         self
+    }
+
+    /// What the handshake agreed on about compression, if anything. Default: nothing.
+    #[cfg(feature = "deflate")]
+    pub fn deflate(mut self, agreed: Option<DeflateParameters>) -> Self {
+        self.deflate = agreed;
+        self
+    }
+
+    /// What the handshake agreed on about compression, if anything.
+    #[cfg(feature = "deflate")]
+    #[must_use]
+    pub fn get_deflate(&self) -> Option<&DeflateParameters> {
+        self.deflate.as_ref()
     }
 
     /// The subprotocol that the handshake agreed on.

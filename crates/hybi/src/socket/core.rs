@@ -29,6 +29,10 @@ use crate::proto::{CloseFrame, Connection, Event, Message, PingError, Receiving,
 /// What a queued message costs beside its payload.
 const MESSAGE_OVERHEAD: usize = 64;
 
+/// How much is inflated before other tasks have their turn.
+#[cfg(feature = "deflate")]
+const INFLATE_BUDGET: usize = 64 * 1024;
+
 /// Why nothing more will be received.
 #[derive(Clone, Debug)]
 pub(crate) enum End {
@@ -114,6 +118,8 @@ pub(crate) struct Core {
     mark: usize,
     pub(crate) stats: Stats,
     input: Input,
+    /// Decoding ended before the input did, so that others have their turn.
+    paused: bool,
     ready: VecDeque<Message>,
     ready_size: usize,
     /// The message that is taken in parts.
@@ -145,6 +151,15 @@ impl Core {
             #[cfg(not(feature = "client"))]
             Role::Client => unreachable!("only `Config::client` makes this role"),
         };
+        #[cfg(feature = "deflate")]
+        let conn = match &config.deflate {
+            Some(agreed) => {
+                let mut conn = conn.with_deflate(agreed);
+                conn.pause_after_inflating(INFLATE_BUDGET);
+                conn
+            }
+            None => conn,
+        };
         let mut core = Self {
             conn,
             mark: 0,
@@ -154,6 +169,7 @@ impl Core {
             unattended: false,
             stats: Stats::default(),
             input: if early.is_empty() { Input::default() } else { Input::owned(early.to_vec()) },
+            paused: false,
             ready: VecDeque::new(),
             ready_size: 0,
             incoming: None,
@@ -251,8 +267,12 @@ impl Core {
             }
             Ok(Some(Event::Close(_))) => self.finish(End::Close),
             Ok(Some(_)) => {}
-            // What is left of the input waits for a decision.
-            Ok(None) => return ControlFlow::Break(()),
+            // What is left of the input waits for a decision, or so much was inflated that it is the turn
+            // of others.
+            Ok(None) => {
+                self.paused |= !self.input.is_empty() && !self.conn.is_held();
+                return ControlFlow::Break(());
+            }
             Err(violation) => self.finish(End::Violation(violation)),
         }
         ControlFlow::Continue(())
@@ -269,6 +289,8 @@ impl Core {
         while (!self.is_read_ahead_full() || closing) && !self.has_part() {
             if let Some(message) = self.decode() {
                 self.push_ready(message);
+            } else if self.paused && !self.input.is_empty() && !self.conn.is_held() {
+                // It goes no further than the read-ahead, and nobody else goes on with it.
             } else if !(closing && unasked && self.conn.is_held() && self.decide_for_messages()) {
                 // A message that nobody came for is between us and the peer's Close otherwise.
                 break;
@@ -302,6 +324,11 @@ impl Core {
             && !self.has_part()
             && !self.conn.is_held()
             && (!self.is_read_ahead_full() || self.conn.close_queued())
+    }
+
+    /// Whether decoding ended before the input did, since this was asked last.
+    pub(crate) fn take_pause(&mut self) -> bool {
+        std::mem::take(&mut self.paused)
     }
 
     /// Bytes that were read into the thread's buffer.
@@ -468,6 +495,17 @@ impl Core {
         self.lend_output();
         let len = message.len() as u64;
         self.conn.send(message).map_err(send_error)?;
+        self.stats.messages_sent += 1;
+        self.stats.bytes_sent += len;
+        Ok(())
+    }
+
+    #[cfg(feature = "deflate")]
+    pub(crate) fn send_uncompressed(&mut self, message: Message) -> Result<(), Error> {
+        self.check_open()?;
+        self.lend_output();
+        let len = message.len() as u64;
+        self.conn.send_uncompressed(message).map_err(send_error)?;
         self.stats.messages_sent += 1;
         self.stats.bytes_sent += len;
         Ok(())

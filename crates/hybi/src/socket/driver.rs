@@ -210,6 +210,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     /// Reads once. Ready when something was read or the end was found.
     pub(crate) fn poll_fill(&mut self, core: &mut Core, cx: &mut Context<'_>) -> Poll<()> {
         ready!(self.poll_budget(cx));
+        if core.take_pause() {
+            return pin!(tokio::task::yield_now()).poll(cx);
+        }
         let Some(io) = &mut self.io else { return Poll::Pending };
         let result = if let Some(mut space) = core.conn.payload_space() {
             let result = ready!(poll_read_buf(Pin::new(io), cx, &mut space));

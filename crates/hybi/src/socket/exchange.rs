@@ -208,9 +208,10 @@ mod tests {
     //! RUSTFLAGS="--cfg loom" cargo test -p hybi --lib --release exchange -- --nocapture
     //! ```
     //!
-    //! A session and its users on threads of their own, through every interleaving of theirs. A model
-    //! ends when everything that was asked for is done, so that a lost wake-up is a deadlock, which
-    //! loom reports.
+    //! A session and its users on threads of their own, through every interleaving of theirs in which
+    //! threads are preempted three times, and give way by themselves as often as they like. A model
+    //! ends when everything that was asked for is done, so that a lost wake-up is a deadlock, which loom
+    //! reports.
 
     use std::{
         future::poll_fn,
@@ -321,7 +322,8 @@ mod tests {
         let count = std::sync::Arc::clone(&runs);
         let users = users.to_vec();
         let mut builder = loom::model::Builder::new();
-        builder.preemption_bound = None;
+        // Without a bound there is no end to them, and faults show with two.
+        builder.preemption_bound = Some(3);
         builder.check(move || {
             count.fetch_add(1, Relaxed);
             let shared = Arc::new(Shared::new(Queue { users: users.len(), ..Queue::default() }));

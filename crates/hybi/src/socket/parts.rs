@@ -190,6 +190,8 @@ impl Core {
         self.discard = true;
         // Then nothing is put together.
         self.conn.set_receiving(Receiving::Parts);
+        #[cfg(feature = "deflate")]
+        self.conn.stop_inflating();
         self.skip();
     }
 }
@@ -198,9 +200,12 @@ impl Core {
 
 impl Core {
     /// Sends a part of a message, the first if it is not `begun`.
+    ///
+    /// It is compressed if that was agreed on and is `allowed`.
     pub(crate) fn send_part(
         &mut self,
         kind: MessageKind,
+        allowed: bool,
         begun: &mut bool,
         part: Bytes,
         last: bool,
@@ -208,7 +213,18 @@ impl Core {
         self.check_open()?;
         self.lend_output();
         if !*begun {
-            self.conn.start_message(kind).map_err(send_error)?;
+            #[cfg(feature = "deflate")]
+            let started = if allowed {
+                self.conn.start_message(kind)
+            } else {
+                self.conn.start_uncompressed(kind)
+            };
+            #[cfg(not(feature = "deflate"))]
+            let started = {
+                let _ = allowed;
+                self.conn.start_message(kind)
+            };
+            started.map_err(send_error)?;
             *begun = true;
             self.set_mark();
         }

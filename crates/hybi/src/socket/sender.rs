@@ -73,7 +73,22 @@ impl Sender {
     /// This method is cancel safe in that the message is queued as a whole or not at all. Dropping the
     /// future gives up its place among those who wait.
     pub async fn send(&self, message: impl Into<Message>) -> Result<(), Error> {
-        self.queue(message.into(), Wake::Session).await
+        self.queue(message.into(), Core::send, Wake::Session).await
+    }
+
+    /// Sends a message as [`send`](Self::send) does, uncompressed whatever was agreed on: for one that holds a
+    /// secret beside what others may choose. See [`Deflate`](crate::proto::Deflate).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`send`](Self::send).
+    ///
+    /// # Cancel safety
+    ///
+    /// That of [`send`](Self::send).
+    #[cfg(feature = "deflate")]
+    pub async fn send_uncompressed(&self, message: impl Into<Message>) -> Result<(), Error> {
+        self.queue(message.into(), Core::send_uncompressed, Wake::Session).await
     }
 
     /// Queues a message without having it written: several of them then leave in one write, with
@@ -87,10 +102,15 @@ impl Sender {
     ///
     /// That of [`send`](Self::send).
     pub async fn feed(&self, message: impl Into<Message>) -> Result<(), Error> {
-        self.queue(message.into(), Wake::Nobody).await
+        self.queue(message.into(), Core::send, Wake::Nobody).await
     }
 
-    async fn queue(&self, message: Message, wake: Wake) -> Result<(), Error> {
+    async fn queue(
+        &self,
+        message: Message,
+        send: impl Fn(&mut Core, Message) -> Result<(), Error>,
+        wake: Wake,
+    ) -> Result<(), Error> {
         let Halves { handle, room, .. } = &*self.halves;
         let _turn = self.halves.gate().await?;
         let mut message = Some(message);
@@ -99,7 +119,7 @@ impl Sender {
             let mut queue = |core: &mut Core| {
                 if core.can_send() {
                     return Poll::Ready(
-                        message.take().map_or(Ok(()), |message| core.send(message)),
+                        message.take().map_or(Ok(()), |message| send(core, message)),
                     );
                 }
                 core.check_open()?;

@@ -198,6 +198,10 @@ where
                 // The handler may have made room for more to be read.
                 moved = core.is_anyone_due() || (!reads && core.wants_input());
             }
+            if core.take_pause() {
+                moved = true;
+                rounds = 1;
+            }
             rounds -= 1;
             if (moved || filled) && rounds > 0 {
                 continue;

@@ -85,6 +85,8 @@ const FRAME: usize = 16 * 1024;
 pub struct MessageWriter<'a, T> {
     target: Target<'a, T>,
     kind: MessageKind,
+    /// The message may be compressed.
+    compress: bool,
     /// How much is collected in `buffer` before it is sent.
     collect: usize,
     /// The longest frame.
@@ -104,6 +106,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin> MessageWriter<'a, T> {
         Self {
             target,
             kind,
+            compress: true,
             collect: max_frame.min(FRAME),
             max_frame,
             buffer: BytesMut::new(),
@@ -120,6 +123,14 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin> MessageWriter<'a, T> {
     pub fn frame_size(mut self, bytes: usize) -> Self {
         self.max_frame = bytes.clamp(1, self.max_frame);
         self.collect = self.max_frame;
+        self
+    }
+
+    /// Leaves the message uncompressed whatever was agreed on: for one that holds a secret beside what others
+    /// may choose. See [`Deflate`](crate::proto::Deflate). To be called before anything of it is sent.
+    #[cfg(feature = "deflate")]
+    pub fn uncompressed(mut self) -> Self {
+        self.compress = false;
         self
     }
 
@@ -271,7 +282,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin> MessageWriter<'a, T> {
     /// Queues the next frame, as the last one if `end` and nothing is left.
     fn poll_piece(&mut self, cx: &mut Context<'_>, end: bool) -> Poll<Result<(), Error>> {
         self.check()?;
-        let Self { target, kind, max_frame, buffer, chunk, begun, finished, .. } = self;
+        let Self { target, kind, compress, max_frame, buffer, chunk, begun, finished, .. } = self;
         let result = ready!(target.poll_room(cx, |core| {
             let piece = if buffer.is_empty() {
                 chunk.split_to(chunk.len().min(*max_frame))
@@ -283,7 +294,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin> MessageWriter<'a, T> {
                 // An empty slice of it would keep the whole.
                 *chunk = Bytes::new();
             }
-            core.send_part(*kind, begun, piece, last)?;
+            core.send_part(*kind, *compress, begun, piece, last)?;
             *finished = last;
             Ok(())
         }));
