@@ -31,6 +31,7 @@ fn options() -> ClientOptions {
 
 async fn http2(addr: SocketAddr) -> Http2 {
     let stream = TcpStream::connect(addr).await.unwrap();
+    stream.set_nodelay(true).unwrap();
     soon("a connection", Http2::handshake(stream)).await.unwrap()
 }
 

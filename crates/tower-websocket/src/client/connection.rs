@@ -46,6 +46,7 @@ type Answer = Result<Response<Incoming>, ConnectionError>;
 ///
 /// # async fn example() -> Result<(), tower_websocket::BoxError> {
 /// let stream = tokio::net::TcpStream::connect("server.example.com:80").await?;
+/// stream.set_nodelay(true)?;
 /// let mut client = WebSocketClient::new(Http1::handshake(stream).await?);
 /// let mut socket = client.connect("ws://server.example.com/chat").await?.into_body();
 /// socket.send("hello").await?;
@@ -126,6 +127,7 @@ impl fmt::Debug for Http1 {
 ///
 /// # async fn example() -> Result<(), tower_websocket::BoxError> {
 /// let stream = tokio::net::TcpStream::connect("server.example.com:80").await?;
+/// stream.set_nodelay(true)?;
 /// let mut client = WebSocketClient::new(Http2::handshake(stream).await?)
 ///     .options(ClientOptions::new().extended_connect(true));
 /// let mut socket = client.connect("ws://server.example.com/chat").await?.into_body();
