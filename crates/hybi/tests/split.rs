@@ -350,9 +350,10 @@ async fn the_last_half_closes_the_socket_behind_what_was_sent_in_whatever_order_
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn without_its_receiver_a_socket_goes_on_sending_and_discards_what_arrives() {
     let (sender, receiver, mut peer) = halves(1 << 16);
+    let begin = tokio::time::Instant::now();
     peer.send_text("before").await;
     settle().await;
     drop(receiver);
@@ -365,6 +366,7 @@ async fn without_its_receiver_a_socket_goes_on_sending_and_discards_what_arrives
     // L-04: the peer's Close is answered, at once.
     peer.send_close(3000, "").await;
     assert_eq!(peer.recv().await, (0x88, close_body(3000, "")));
+    assert_eq!(begin.elapsed(), Duration::ZERO);
     assert!(peer.at_eof().await);
     assert!(sender.send("too late").await.unwrap_err().is_closed());
 }
@@ -548,7 +550,9 @@ async fn a_close_that_may_not_be_sent_is_refused_before_anything_happens() {
     let code = CloseCode::MANDATORY_EXTENSION;
     assert!(sender.start_close(code, "").unwrap_err().is_unsendable());
     assert!(sender.start_close_frame(code.into()).unwrap_err().is_unsendable());
-    assert!(sender.close_with(CloseCode::NORMAL, &"x".repeat(124)).await.unwrap_err().is_unsendable());
+    assert!(
+        sender.close_with(CloseCode::NORMAL, &"x".repeat(124)).await.unwrap_err().is_unsendable()
+    );
     assert!(sender.ping(vec![0; 126]).await.unwrap_err().is_unsendable());
     sender.send("open").await.unwrap();
     assert_eq!(peer.recv().await.1, b"open");
@@ -630,7 +634,8 @@ async fn a_send_dropped_at_every_byte_queues_each_message_whole_or_not_at_all() 
 #[tokio::test]
 async fn recv_dropped_at_every_byte_loses_no_message() {
     let (_sender, mut receiver, mut peer) = halves(1 << 16);
-    let bytes = [masked(0x81, "héllo €".as_bytes()), masked(0x02, b"a"), masked(0x80, b"b")].concat();
+    let bytes =
+        [masked(0x81, "héllo €".as_bytes()), masked(0x02, b"a"), masked(0x80, b"b")].concat();
     let mut received = Vec::new();
     for byte in bytes {
         peer.send_raw(&[byte]).await;
@@ -774,11 +779,8 @@ async fn halves_of_one_socket_reunite() {
     for moved in [false, true] {
         let (io, mut peer) = Peer::pair(1 << 16);
         let config = Config::server().subprotocol(Some("chat".into()));
-        let (sender, mut receiver) = if moved {
-            moved_halves(io, config).await
-        } else {
-            WebSocket::new(io, config).split()
-        };
+        let (sender, mut receiver) =
+            if moved { moved_halves(io, config).await } else { WebSocket::new(io, config).split() };
         sender.send("from a half").await.unwrap();
         peer.send_text("to a half").await;
         assert!(receiver.recv().await.unwrap().is_some());
@@ -889,4 +891,3 @@ fn halves_can_be_sent_shared_and_kept_in_one_collection() {
     check::<Receiver>();
     check::<hybi::socket::ReuniteError>();
 }
-

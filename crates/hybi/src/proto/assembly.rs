@@ -59,6 +59,18 @@ impl Assembly {
         }
     }
 
+    /// Adds inflated bytes, of which nobody announced how many there will be.
+    #[cfg(feature = "deflate")]
+    pub(super) fn push_inflated(&mut self, chunk: &[u8], limit: usize) -> Result<(), Violation> {
+        let received = self.len();
+        if chunk.len() > limit.saturating_sub(received) {
+            return Err(Violation::MessageTooBig { limit });
+        }
+        let room = chunk.len().max(received);
+        self.make_room(chunk.len(), room);
+        self.push(chunk)
+    }
+
     /// What is there, up to the last whole character; `None` if that is nothing.
     pub(super) fn take_part(&mut self) -> Option<Message> {
         let part = match self {

@@ -14,6 +14,9 @@ use super::message::{Message, MessageKind};
 use super::outbox::Outbox;
 use super::violation::Violation;
 
+#[cfg(feature = "deflate")]
+mod compressed;
+
 /// Which end of the connection this is. Clients mask what they send (RFC 6455 section 5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
@@ -258,7 +261,7 @@ impl Connection {
         if !self.outbox.takes_messages() {
             return Err(self.why_not());
         }
-        self.outbox.start(kind);
+        self.outbox.start(kind, true);
         Ok(())
     }
 

@@ -2,8 +2,7 @@
 
 use std::mem;
 
-use bytes::buf::Limit;
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 
 use super::assembly::Assembly;
@@ -15,8 +14,9 @@ use super::mask::mask;
 use super::message::{Message, MessageKind};
 use super::violation::Violation;
 
-/// Below this much missing payload, reading it directly does not pay.
-const DIRECT: usize = 4 * 1024;
+mod direct;
+#[cfg(feature = "deflate")]
+mod inflated;
 
 /// A part is given out from this length on; a shorter one first gathers what else is in the input, so
 /// that a message in tiny frames does not become as many tiny parts.
@@ -42,6 +42,9 @@ pub(super) struct Decoder {
     in_parts: bool,
     message: Assembly,
     control: BytesMut,
+    /// There if compression was agreed on.
+    #[cfg(feature = "deflate")]
+    inflating: Option<Box<inflated::Inflating>>,
 }
 
 /// Where in the stream of frames the next byte belongs.
@@ -82,6 +85,8 @@ impl Decoder {
             in_parts: false,
             message: Assembly::default(),
             control: BytesMut::new(),
+            #[cfg(feature = "deflate")]
+            inflating: None,
         };
         decoder.set_receiving(Receiving::Messages);
         decoder
@@ -146,8 +151,15 @@ impl Decoder {
             _ => 0,
         };
         if self.fragments > self.max_fragments.max(1) {
-            Some(Violation::TooManyFragments { limit: self.max_fragments })
-        } else if self.message.len().saturating_add(announced) > self.max_message {
+            return Some(Violation::TooManyFragments { limit: self.max_fragments });
+        }
+        #[cfg(feature = "deflate")]
+        if self.is_compressed() {
+            return self
+                .is_compressed_overrun(announced)
+                .then_some(Violation::MessageTooBig { limit: self.max_message });
+        }
+        if self.message.len().saturating_add(announced) > self.max_message {
             Some(Violation::MessageTooBig { limit: self.max_message })
         } else {
             None
@@ -219,51 +231,6 @@ impl Decoder {
         result
     }
 
-    /// Where the rest of a long binary payload can be read without going through `receive`.
-    pub(super) fn payload_space(&mut self) -> Option<Limit<&mut BytesMut>> {
-        let Stage::Payload(frame) = self.stage else { return None };
-        // Parts are copied out of the driver's buffer: it serves all connections, and what is read at
-        // once is as long as it is.
-        if frame.first.opcode.is_control() || self.in_parts || self.is_held() {
-            return None;
-        }
-        let wanted = frame.missing.min(self.room());
-        if wanted < DIRECT {
-            return None;
-        }
-        if matches!(self.message, Assembly::Binary(_)) {
-            self.message.make_room(DIRECT, wanted);
-        }
-        let Assembly::Binary(bytes) = &mut self.message else { return None };
-        let space = wanted.min(bytes.capacity() - bytes.len());
-        Some(bytes.limit(space))
-    }
-
-    /// Takes the `n` bytes last written into `payload_space`.
-    pub(super) fn payload_received(&mut self, n: usize) -> Result<Option<Event>, Violation> {
-        let (Stage::Payload(frame), Assembly::Binary(bytes)) = (&mut self.stage, &mut self.message)
-        else {
-            return Ok(None);
-        };
-        let n = n.min(frame.missing);
-        let from = bytes.len().saturating_sub(n);
-        if let Some(key) = frame.key {
-            mask(&mut bytes[from..], key, frame.received);
-        }
-        frame.received += n;
-        frame.missing -= n;
-        if frame.missing > 0 {
-            return Ok(None);
-        }
-        let first = frame.first;
-        self.stage = Stage::Header;
-        let result = if first.fin { self.finish_message().map(Some) } else { Ok(None) };
-        if result.is_err() {
-            self.stop();
-        }
-        result
-    }
-
     /// Whether a data message has begun and is not complete.
     pub(super) fn is_mid_message(&self) -> bool {
         match self.stage {
@@ -282,15 +249,27 @@ impl Decoder {
         self.in_parts = false;
         self.message = Assembly::default();
         self.control = BytesMut::new();
+        #[cfg(feature = "deflate")]
+        {
+            self.inflating = None;
+        }
     }
 
     #[cfg(all(test, feature = "client"))]
     pub(super) fn reserved(&self) -> usize {
-        self.message.capacity() + self.control.capacity()
+        #[cfg(feature = "deflate")]
+        let inflating = self.inflating.as_ref().map_or(0, |inflating| inflating.held());
+        #[cfg(not(feature = "deflate"))]
+        let inflating = 0;
+        self.message.capacity() + self.control.capacity() + inflating
     }
 
     fn try_receive(&mut self, input: &mut &mut [u8]) -> Result<Option<Event>, Violation> {
         while !self.is_held() {
+            #[cfg(feature = "deflate")]
+            if self.take_pause() {
+                return Ok(self.part());
+            }
             let event = match self.stage {
                 Stage::Discard => {
                     *input = &mut [];
@@ -301,7 +280,9 @@ impl Decoder {
                     Some(frame) => self.begin(frame, input)?,
                     None => return Ok(self.part()),
                 },
-                Stage::Payload(_) if input.is_empty() => return Ok(self.part()),
+                Stage::Payload(frame) if input.is_empty() && frame.missing > 0 => {
+                    return Ok(self.part());
+                }
                 Stage::Payload(frame) => self.payload(frame, input)?,
             };
             if event.is_some() {
@@ -357,7 +338,7 @@ impl Decoder {
     #[inline]
     fn parse_header(&self, header: &[u8]) -> Result<Option<(Frame, usize)>, Violation> {
         let Some(&byte) = header.first() else { return Ok(None) };
-        let first = First::parse(byte)?;
+        let first = First::parse(byte, self.owned_bits())?;
         let control = first.opcode.is_control();
         match first.opcode {
             OpCode::Continuation if self.fragments == 0 => {
@@ -376,12 +357,30 @@ impl Decoder {
             Rest::NeedsKey { length } => (length, None),
             Rest::Complete { length, key, size } => (length, Some((key, size))),
         };
-        let missing = if control { length as usize } else { self.within_limits(length)? };
+        let missing = if control { length as usize } else { self.within_limits(first, length)? };
         Ok(complete.map(|(key, size)| (Frame { first, key, received: 0, missing }, size)))
     }
 
+    /// The reserved bits that mean something at the beginning of a message.
+    fn owned_bits(&self) -> u8 {
+        #[cfg(feature = "deflate")]
+        if self.inflating.is_some() {
+            return frame::RSV1;
+        }
+        0
+    }
+
     /// Holds an announced length to the limits, in 64 bits and before anything is allocated.
-    fn within_limits(&self, length: u64) -> Result<usize, Violation> {
+    fn within_limits(&self, first: First, length: u64) -> Result<usize, Violation> {
+        #[cfg(feature = "deflate")]
+        {
+            let continues = first.opcode == OpCode::Continuation;
+            if first.compressed || (continues && self.is_compressed()) {
+                return self.compressed_within_limits(length, continues);
+            }
+        }
+        #[cfg(not(feature = "deflate"))]
+        let _ = first;
         if length > self.max_frame as u64 {
             return Err(Violation::FrameTooBig { announced: length, limit: self.max_frame });
         }
@@ -396,13 +395,14 @@ impl Decoder {
 
     /// Starts on a frame's payload; a frame that is there whole is finished at once.
     fn begin(&mut self, frame: Frame, input: &mut &mut [u8]) -> Result<Option<Event>, Violation> {
-        let First { fin, opcode } = frame.first;
+        let First { fin, opcode, compressed } = frame.first;
         let whole = frame.missing <= input.len();
         if whole && opcode.is_control() {
             let payload = unmasked(frame, take(input, frame.missing));
             return control_event(opcode, Bytes::copy_from_slice(payload)).map(Some);
         }
-        if whole && fin && opcode != OpCode::Continuation && frame.missing <= self.max_message {
+        let first = opcode != OpCode::Continuation;
+        if whole && fin && first && !compressed && frame.missing <= self.max_message {
             let payload = unmasked(frame, take(input, frame.missing));
             let event = self.whole_message(opcode == OpCode::Text, payload)?;
             return Ok(Some(match event {
@@ -420,6 +420,8 @@ impl Decoder {
                     MessageKind::Binary
                 });
                 self.in_parts = self.receiving == Receiving::Parts;
+                #[cfg(feature = "deflate")]
+                self.begin_compressed(compressed);
             }
             // Without a limit for parts; what counts then is that it is not 0.
             self.fragments = self.fragments.saturating_add(1);
@@ -439,6 +441,10 @@ impl Decoder {
         input: &mut &mut [u8],
     ) -> Result<Option<Event>, Violation> {
         let control = frame.first.opcode.is_control();
+        #[cfg(feature = "deflate")]
+        if !control && self.is_compressed() {
+            return self.compressed_payload(frame, input);
+        }
         let wanted = if control { frame.missing } else { frame.missing.min(self.room()) };
         let chunk = take(input, wanted);
         let len = chunk.len();

@@ -36,6 +36,7 @@
 //! # }
 //! ```
 
+mod arrival;
 mod config;
 mod core;
 mod crowd;
@@ -43,6 +44,8 @@ mod direct;
 mod driver;
 mod error;
 mod exchange;
+mod parts;
+mod reader;
 mod receiver;
 mod scratch;
 mod sender;
@@ -52,17 +55,20 @@ mod signals;
 mod split;
 mod stream;
 mod websocket;
+mod writer;
 
 pub use self::{
     config::{Config, Timeouts},
     core::Stats,
     error::Error,
+    reader::{Half, MessageReader},
     receiver::Receiver,
     sender::Sender,
     session::{Control, Ended, HandlerEnd, Session},
     signals::{Closed, Closing},
     split::{ReuniteError, SplitTask},
     websocket::WebSocket,
+    writer::MessageWriter,
 };
 
 /// Any error of a handler.

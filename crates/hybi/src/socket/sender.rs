@@ -73,7 +73,22 @@ impl Sender {
     /// This method is cancel safe in that the message is queued as a whole or not at all. Dropping the
     /// future gives up its place among those who wait.
     pub async fn send(&self, message: impl Into<Message>) -> Result<(), Error> {
-        self.queue(message.into(), Wake::Session).await
+        self.queue(message.into(), Core::send, Wake::Session).await
+    }
+
+    /// Sends a message as [`send`](Self::send) does, uncompressed whatever was agreed on: for one that holds a
+    /// secret beside what others may choose. See [`Deflate`](crate::proto::Deflate).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`send`](Self::send).
+    ///
+    /// # Cancel safety
+    ///
+    /// That of [`send`](Self::send).
+    #[cfg(feature = "deflate")]
+    pub async fn send_uncompressed(&self, message: impl Into<Message>) -> Result<(), Error> {
+        self.queue(message.into(), Core::send_uncompressed, Wake::Session).await
     }
 
     /// Queues a message without having it written: several of them then leave in one write, with
@@ -87,18 +102,25 @@ impl Sender {
     ///
     /// That of [`send`](Self::send).
     pub async fn feed(&self, message: impl Into<Message>) -> Result<(), Error> {
-        self.queue(message.into(), Wake::Nobody).await
+        self.queue(message.into(), Core::send, Wake::Nobody).await
     }
 
-    async fn queue(&self, message: Message, wake: Wake) -> Result<(), Error> {
+    async fn queue(
+        &self,
+        message: Message,
+        send: impl Fn(&mut Core, Message) -> Result<(), Error>,
+        wake: Wake,
+    ) -> Result<(), Error> {
         let Halves { handle, room, .. } = &*self.halves;
-        let _turn = self.halves.gate().await;
+        let _turn = self.halves.gate().await?;
         let mut message = Some(message);
         let mut place = room.enter();
         poll_fn(|cx| {
             let mut queue = |core: &mut Core| {
                 if core.can_send() {
-                    return Poll::Ready(message.take().map_or(Ok(()), |message| core.send(message)));
+                    return Poll::Ready(
+                        message.take().map_or(Ok(()), |message| send(core, message)),
+                    );
                 }
                 core.check_open()?;
                 place.wait(core, cx);
@@ -282,10 +304,14 @@ impl Sink<Message> for Sender {
         let Self { halves, place } = self.get_mut();
         ready!(halves.handle.poll_core(cx, |core| {
             core.check_open()?;
-            if core.can_send() {
+            let crowd = if !core.is_turn() {
+                &halves.turn
+            } else if !core.can_send() {
+                &halves.room
+            } else {
                 return Poll::Ready(Ok(()));
-            }
-            halves.room.wait(place.get_or_insert_with(Place::new), core, cx);
+            };
+            crowd.wait(place.get_or_insert_with(Place::new), core, cx);
             Poll::Pending
         }))
     }
@@ -295,7 +321,7 @@ impl Sink<Message> for Sender {
         let take = || message.take().expect("one of the two is called, once");
         self.halves.handle.core_or_request(
             Wake::Nobody,
-            |core| core.send(take()),
+            |core| core.send_behind(take()),
             |requests| {
                 requests.send.push(take());
                 Ok(())
@@ -326,9 +352,9 @@ impl Clone for Sender {
 
 impl Drop for Sender {
     fn drop(&mut self) {
-        let Halves { room, flush, close, .. } = &*self.halves;
+        let Halves { room, turn, flush, close, .. } = &*self.halves;
         if let Some(place) = &self.place {
-            [room, flush, close].into_iter().for_each(|crowd| crowd.leave(place));
+            [room, turn, flush, close].into_iter().for_each(|crowd| crowd.leave(place));
         }
     }
 }

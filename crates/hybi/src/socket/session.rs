@@ -136,7 +136,8 @@ where
     }
 
     fn apply(&mut self, core: &mut Core, requests: Requests) {
-        let Requests { abort, disconnect, send, close, detach, deaf, dropped } = requests;
+        let Requests { abort, disconnect, send, close, give_up, skip, detach, deaf, dropped } =
+            requests;
         if abort || disconnect {
             self.driver.abort(core);
         }
@@ -145,7 +146,13 @@ where
         }
         for message in send {
             // A failure shows at the sender's next operation.
-            let _ = core.send(message);
+            let _ = core.send_behind(message);
+        }
+        if let Some(frame) = give_up {
+            core.give_up(frame);
+        }
+        if skip {
+            core.skip();
         }
         if let Some(frame) = close {
             core.start_close(frame);
@@ -190,6 +197,10 @@ where
                 self.driver.signal(&core, &self.shared.signals);
                 // The handler may have made room for more to be read.
                 moved = core.is_anyone_due() || (!reads && core.wants_input());
+            }
+            if core.take_pause() {
+                moved = true;
+                rounds = 1;
             }
             rounds -= 1;
             if (moved || filled) && rounds > 0 {

@@ -37,6 +37,10 @@ pub(crate) struct Requests {
     pub(crate) disconnect: bool,
     pub(crate) send: Vec<Message>,
     pub(crate) close: Option<CloseFrame>,
+    /// The message that is sent in parts will not be finished.
+    pub(crate) give_up: Option<CloseFrame>,
+    /// Nobody wants the rest of the message that is received in parts.
+    pub(crate) skip: bool,
     /// The user's end may outlive the handler.
     pub(crate) detach: bool,
     /// Nobody is left to receive.

@@ -5,14 +5,13 @@
 //! task of its own: then neither half has to be polled for the other to get on.
 //!
 //! Any number of tasks may send. They take turns at the *gate*, which wakes them one by one in the order
-//! in which they came; only who has passed it waits for room in the queue. A message that goes out in
-//! parts keeps the gate for as long as it takes.
+//! in which they came; only who has passed it waits for room in the queue.
 
 use std::{
     fmt,
-    future::Future,
+    future::{Future, poll_fn},
     marker::PhantomData,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{Arc, OnceLock},
     task::{Context, Poll, ready},
 };
@@ -27,7 +26,7 @@ use super::{
     BoxError,
     core::{Core, Wait},
     crowd::Crowd,
-    error::Error,
+    error::{Error, Kind},
     receiver::Receiver,
     sender::Sender,
     session::Session,
@@ -45,14 +44,34 @@ pub(crate) struct Halves {
     pub(crate) peer_close: OnceLock<Box<CloseFrame>>,
     gate: Semaphore,
     pub(crate) room: Crowd,
+    pub(crate) turn: Crowd,
     pub(crate) flush: Crowd,
     pub(crate) close: Crowd,
 }
 
 impl Halves {
     /// The turn to send data, until it is dropped. Fair.
-    pub(crate) async fn gate(&self) -> SemaphorePermit<'_> {
-        self.gate.acquire().await.expect("the gate is never closed")
+    ///
+    /// A message in parts may take long, and outlast the socket.
+    pub(crate) async fn gate(&self) -> Result<SemaphorePermit<'_>, Error> {
+        if let Ok(permit) = self.gate.try_acquire() {
+            return Ok(permit);
+        }
+        let mut acquire = pin!(self.gate.acquire());
+        let mut closed = self.handle.signals.closed();
+        poll_fn(|cx| {
+            if let Poll::Ready(permit) = acquire.as_mut().poll(cx) {
+                return Poll::Ready(Ok(permit.expect("the gate is never closed")));
+            }
+            ready!(Pin::new(&mut closed).poll(cx));
+            Poll::Ready(Err(Error::new(Kind::Closed)))
+        })
+        .await
+    }
+
+    /// Ends a turn whose permit was forgotten.
+    pub(crate) fn open_gate(&self) {
+        self.gate.add_permits(1);
     }
 
     /// Ready when everything is written; else `wait` is told to.
@@ -196,8 +215,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
         let (handle, session) = match inner {
             Inner::Session(handle, _) => (handle, None),
             Inner::Direct(direct) => {
-                let (mut core, driver, signals) = direct.into_parts();
-                core.detached = true;
+                let (core, driver, signals) = direct.into_parts();
                 let shared = Shared::new(core, signals);
                 let session = Session::without_handler(driver, Arc::clone(&shared));
                 (Handle::new(shared), Some(session))
@@ -210,6 +228,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
             peer_close: peer_close.map_or_else(OnceLock::new, OnceLock::from),
             gate: Semaphore::new(1),
             room: Crowd::new(Wait::Send),
+            turn: Crowd::new(Wait::Turn),
             flush: Crowd::new(Wait::Flush),
             close: Crowd::new(Wait::Close),
         });

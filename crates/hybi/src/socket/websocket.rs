@@ -40,6 +40,8 @@ use crate::proto::{CloseCode, CloseFrame, CloseReason, Message, Role};
 /// computation after a `send` should `flush` first. A handler's socket that is moved to another task
 /// works the same; what it sends leaves at once.
 ///
+/// [`split`](Self::split) makes halves of either for tasks of their own.
+///
 /// # Dropping
 ///
 /// Dropping a socket made by [`new`](Self::new) without [`close`](Self::close) drops the transport;
@@ -220,9 +222,32 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
     /// is queued it is sent even if the future is dropped; a socket made by [`new`](Self::new)
     /// writes the rest of it with its next operation.
     pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), Error> {
-        let mut message = Some(message.into());
+        self.send_by(message.into(), Core::send).await
+    }
+
+    /// Sends a message as [`send`](Self::send) does, uncompressed whatever was agreed on: for one that holds a
+    /// secret beside what others may choose. See [`Deflate`](crate::proto::Deflate).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`send`](Self::send).
+    ///
+    /// # Cancel safety
+    ///
+    /// That of [`send`](Self::send).
+    #[cfg(feature = "deflate")]
+    pub async fn send_uncompressed(&mut self, message: impl Into<Message>) -> Result<(), Error> {
+        self.send_by(message.into(), Core::send_uncompressed).await
+    }
+
+    async fn send_by(
+        &mut self,
+        message: Message,
+        send: impl Fn(&mut Core, Message) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut message = Some(message);
         poll_fn(|cx| {
-            ready!(self.poll_feed(cx, &mut message))?;
+            ready!(self.poll_feed(cx, &mut message, &send))?;
             match self.inner {
                 Inner::Direct(_) => self.poll_flush(cx),
                 Inner::Session(..) => Poll::Ready(Ok(())),
@@ -243,7 +268,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
     /// This method is cancel safe: the message is queued as a whole or not at all.
     pub async fn feed(&mut self, message: impl Into<Message>) -> Result<(), Error> {
         let mut message = Some(message.into());
-        poll_fn(|cx| self.poll_feed(cx, &mut message)).await
+        poll_fn(|cx| self.poll_feed(cx, &mut message, Core::send)).await
     }
 
     /// Queues `message` once the queue is below the mark. Ready from then on.
@@ -251,11 +276,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
         &mut self,
         cx: &mut Context<'_>,
         message: &mut Option<Message>,
+        send: impl Fn(&mut Core, Message) -> Result<(), Error>,
     ) -> Poll<Result<(), Error>> {
         if message.is_none() {
             return Poll::Ready(Ok(()));
         }
-        let mut send = |core: &mut Core| message.take().map_or(Ok(()), |it| core.send(it));
+        let mut send = |core: &mut Core| message.take().map_or(Ok(()), |it| send(core, it));
         match &mut self.inner {
             Inner::Direct(direct) => {
                 ready!(direct.poll_ready(cx));
@@ -464,7 +490,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
     /// [`new`](Self::new).
     pub fn detach(self) -> Self {
         if let Inner::Session(shared, _) = &self.inner {
-            shared.core_or_request(Wake::Session, |core| core.detached = true, |requests| requests.detach = true);
+            shared.core_or_request(
+                Wake::Session,
+                |core| core.detached = true,
+                |requests| requests.detach = true,
+            );
         }
         self
     }
@@ -506,9 +536,8 @@ pub(crate) fn check_code(role: Role, code: Option<CloseCode>) -> Result<(), Erro
 /// The Close that this end sends for `code` and `reason`.
 pub(crate) fn close_frame(role: Role, code: CloseCode, reason: &str) -> Result<CloseFrame, Error> {
     check_code(role, Some(code))?;
-    let reason = CloseReason::new(reason).map_err(|_| {
-        Error::new(Kind::Unsendable("the reason of a Close has at most 123 bytes"))
-    })?;
+    let reason = CloseReason::new(reason)
+        .map_err(|_| Error::new(Kind::Unsendable("the reason of a Close has at most 123 bytes")))?;
     Ok(CloseFrame::new(code, reason))
 }
 

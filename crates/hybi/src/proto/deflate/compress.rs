@@ -144,6 +144,14 @@ fn strip_tail(out: &mut Vec<u8>, from: usize) {
     out.truncate(out.len() - TAIL.len());
 }
 
+#[cfg(all(test, feature = "client"))]
+impl Compressor {
+    /// Whether it holds a context.
+    pub(in crate::proto) fn is_busy(&self) -> bool {
+        self.context.is_some()
+    }
+}
+
 impl fmt::Debug for Compressor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Compressor")

@@ -8,9 +8,6 @@
 //! a message is under way, and an idle connection has nothing of it. With it each connection keeps its own:
 //! the compressor whole, and of the inflater only the history that the peer may refer to.
 
-// Until the connection takes part.
-#![allow(dead_code)]
-
 mod compress;
 mod inflate;
 mod pool;
@@ -20,7 +17,7 @@ mod tests;
 use super::connection::Role;
 
 pub(super) use self::compress::Compressor;
-pub(super) use self::inflate::Inflater;
+pub(super) use self::inflate::{Inflater, InvalidData};
 
 /// The largest window, as a power of two, and what holds when nothing was agreed.
 const MAX_BITS: u8 = 15;

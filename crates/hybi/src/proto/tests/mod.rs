@@ -1,6 +1,8 @@
 //! Promises of the whole protocol, kept by two endpoints or by one against written-out bytes.
 
 mod closing;
+#[cfg(feature = "deflate")]
+mod deflate;
 mod memory;
 mod pair;
 mod random;

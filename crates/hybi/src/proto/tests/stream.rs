@@ -335,6 +335,19 @@ fn a_message_is_given_in_parts_to_its_end_whatever_is_decided_for_the_next() {
 
 ///
 #[test]
+fn a_held_message_that_is_all_there_ends_without_further_input() {
+    let limits = Limits::default().max_fragments(1);
+    let mut connection = undecided(Role::Server, &limits, 1000);
+    let mut wire = frames(Role::Server, &[(0x02, b"ab"), (0x80, b"")]);
+    let mut input = &mut wire[..];
+    assert_eq!(connection.receive(&mut input), Ok(None));
+    assert!(connection.is_held() && input.is_empty());
+    connection.set_receiving(Receiving::Parts);
+    let part = Event::Part { part: b"ab".into(), last: true };
+    assert_eq!(connection.receive(&mut input), Ok(Some(part)));
+}
+
+#[test]
 fn what_was_put_together_is_the_first_part() {
     let mut server = endpoint(Role::Server, &Limits::default());
     let wire = frames(Role::Server, &[(0x01, "ab€".as_bytes()), (0x80, b"cd")]);
