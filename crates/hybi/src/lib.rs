@@ -7,6 +7,8 @@ pub mod handshake;
 pub mod proto;
 #[cfg(feature = "tokio")]
 pub mod socket;
+#[cfg(feature = "standalone")]
+pub mod standalone;
 
 #[cfg(feature = "client")]
 pub use self::backoff::Backoff;

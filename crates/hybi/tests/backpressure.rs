@@ -29,9 +29,9 @@ fn message(n: usize) -> Message {
     Message::from(vec![n as u8; n % 300])
 }
 
-/// Both directions of one socket at once, as far as `split` by a lock goes.
+/// Both directions of one socket at once, as far as a split by a lock goes.
 async fn push_and_pull(socket: Socket) -> Result<(), BoxError> {
-    let (mut sink, mut stream) = socket.split();
+    let (mut sink, mut stream) = StreamExt::split(socket);
     let push = async {
         for n in 0..MESSAGES {
             sink.send(message(n)).await?;
@@ -83,21 +83,21 @@ async fn two_sessions_that_push_at_each_other_through_a_small_pipe_finish() {
     }
 }
 
-/// Halves in two tasks, over one lock.
+/// Halves in two tasks.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn halves_of_a_handlers_socket_work_in_two_tasks() {
     let (a, b) = tokio::io::duplex(4 * 1024);
     let (sent, all_sent) = tokio::sync::oneshot::channel();
     tokio::spawn(Session::new(a, Config::server(), |socket: Socket| async move {
-        let (mut sink, mut stream) = socket.split();
+        let (sender, mut receiver) = socket.split();
         let push = tokio::spawn(async move {
             for n in 0..MESSAGES {
-                sink.send(message(n)).await.unwrap();
+                sender.send(message(n)).await.unwrap();
             }
             sent.send(()).unwrap();
-            sink
+            sender
         });
-        let pull = tokio::spawn(async move { while stream.next().await.is_some() {} });
+        let pull = tokio::spawn(async move { while receiver.next().await.is_some() {} });
         pull.await?;
         drop(push.await?);
         Ok(())

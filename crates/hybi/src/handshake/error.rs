@@ -152,6 +152,40 @@ impl fmt::Display for HandshakeError {
 
 impl Error for HandshakeError {}
 
+/// Why the extensions that a server answered cannot stand: the client fails the connection (RFC 6455, section
+/// 4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum InvalidExtensions {
+    /// The answer does not grant what the offer demands, or takes more than it allows.
+    DemandIgnored,
+    /// A parameter whose value is missing, not allowed or out of range.
+    InvalidValue,
+    /// An extension that the client did not offer.
+    NotOffered,
+    /// The same extension twice.
+    Repeated,
+    /// The same parameter twice.
+    RepeatedParameter,
+    /// A parameter that the extension does not have.
+    UnknownParameter,
+}
+
+impl fmt::Display for InvalidExtensions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::DemandIgnored => "the server does not grant what the extension's offer demands",
+            Self::InvalidValue => "the server answers an extension with an invalid parameter value",
+            Self::NotOffered => "the server answers an extension that was not offered",
+            Self::Repeated => "the server answers an extension twice",
+            Self::RepeatedParameter => "the server answers an extension with a parameter twice",
+            Self::UnknownParameter => "the server answers an extension with an unknown parameter",
+        })
+    }
+}
+
+impl Error for InvalidExtensions {}
+
 /// A subprotocol that the client did not offer, so that a server may not choose it (RFC 6455,
 /// section 4.2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

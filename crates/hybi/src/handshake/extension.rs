@@ -15,7 +15,7 @@ use http::{HeaderMap, header};
 
 use super::{HandshakeError, HandshakeLimits, list};
 
-/// One extension as a client offers it: a name and its parameters.
+/// One extension as a client offers it, or as a server answers it: a name and its parameters.
 ///
 /// Several offers may have one name: they are alternatives in the client's order of preference.
 /// Names are compared byte for byte. [`Display`](fmt::Display) writes the offer as it stands in the
@@ -58,6 +58,11 @@ pub struct ExtensionParameter {
 }
 
 impl ExtensionParameter {
+    #[cfg(feature = "deflate")]
+    pub(super) fn new(name: &str, value: Option<String>) -> Self {
+        Self { name: name.into(), value: value.map(Into::into) }
+    }
+
     /// The parameter's name, such as `client_max_window_bits`.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -81,7 +86,16 @@ impl fmt::Display for ExtensionParameter {
     }
 }
 
-/// The extensions a client offers, in its order.
+/// An offer of our own, made of tokens.
+#[cfg(feature = "deflate")]
+pub(super) fn offer(
+    name: &str,
+    parameters: impl Iterator<Item = ExtensionParameter>,
+) -> ExtensionOffer {
+    ExtensionOffer { name: name.into(), parameters: parameters.collect() }
+}
+
+/// The extensions a client offers, or a server answers, in their order.
 pub(super) fn parse_offers(
     headers: &HeaderMap,
     limits: &HandshakeLimits,

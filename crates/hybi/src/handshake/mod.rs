@@ -84,6 +84,8 @@ mod authority;
 mod classify;
 #[cfg(feature = "client")]
 mod client;
+#[cfg(feature = "deflate")]
+mod deflate;
 mod error;
 mod extension;
 mod key;
@@ -103,7 +105,7 @@ pub use self::{
 };
 pub use self::{
     classify::{Opening, RequestKind, classify},
-    error::{HandshakeError, SubprotocolNotOffered},
+    error::{HandshakeError, InvalidExtensions, SubprotocolNotOffered},
     extension::{ExtensionOffer, ExtensionParameter},
     key::accept_value,
     limits::HandshakeLimits,

@@ -107,6 +107,27 @@ impl ServerHandshake {
         Ok(response)
     }
 
+    /// As [`accept`](Self::accept), with the answer to the client's offer of compression.
+    ///
+    /// `deflate` is what [`Deflate::accept`](crate::proto::Deflate::accept) made of this handshake's
+    /// [`extensions`](Self::extensions); the connection has to be given it too. `None` declines.
+    ///
+    /// # Errors
+    ///
+    /// When the client did not offer `subprotocol`; names are compared byte for byte.
+    #[cfg(feature = "deflate")]
+    pub fn accept_with(
+        &self,
+        subprotocol: Option<&str>,
+        deflate: Option<&crate::proto::DeflateParameters>,
+    ) -> Result<Response<()>, SubprotocolNotOffered> {
+        let mut response = self.accept(subprotocol)?;
+        if let Some(agreed) = deflate {
+            response.headers_mut().insert(header::SEC_WEBSOCKET_EXTENSIONS, agreed.header_value());
+        }
+        Ok(response)
+    }
+
     fn parse_opening(
         opening: Opening,
         parts: &Parts,

@@ -10,9 +10,12 @@ use super::decoder::Decoder;
 use super::frame::MAX_CONTROL;
 use super::limits::Limits;
 use super::mask::MaskKeys;
-use super::message::Message;
+use super::message::{Message, MessageKind};
 use super::outbox::Outbox;
 use super::violation::Violation;
+
+#[cfg(feature = "deflate")]
+mod compressed;
 
 /// Which end of the connection this is. Clients mask what they send (RFC 6455 section 5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,12 +31,44 @@ pub enum Role {
 pub enum Event {
     /// A whole data message.
     Message(Message),
+    /// A piece of a message that is taken in [parts](Receiving::Parts).
+    ///
+    /// The parts of one message are all of its kind and come without another message between them. A
+    /// part of text ends with a whole character. Where a part ends means nothing. Only the last one may
+    /// be empty.
+    Part {
+        /// The piece.
+        part: Message,
+        /// Nothing of the message follows.
+        last: bool,
+    },
     /// A ping. Its answer is queued already.
     Ping(Bytes),
     /// A pong, asked for or not.
     Pong(Bytes),
     /// The peer's Close, the last event of a connection.
     Close(CloseFrame),
+}
+
+/// What becomes of the messages that arrive: see [`Connection::set_receiving`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Receiving {
+    /// Each is put together and given as [`Event::Message`], within the limits on messages.
+    #[default]
+    Messages,
+    /// Each is given as [`Event::Part`]s, as it arrives and however long it gets.
+    ///
+    /// [`Limits::max_message`] and [`Limits::max_fragments`] do not hold; [`Limits::max_frame`] does.
+    Parts,
+    /// Nobody has said yet which of the two.
+    ///
+    /// Messages are put together, but no input is taken beyond `read_ahead` bytes of an unfinished one,
+    /// or where it would pass a limit on whole messages.
+    Undecided {
+        /// How many bytes of an unfinished message are taken.
+        read_ahead: usize,
+    },
 }
 
 /// The state of one endpoint after the opening handshake, without IO and without a clock.
@@ -95,7 +130,8 @@ impl Connection {
     }
 
     /// Takes bytes from the front of `input` until one event is complete or the input is used up, and
-    /// leaves the rest in `input`. Call it until it gives `None`.
+    /// leaves the rest in `input`. Call it until it gives `None`. Input that is left then waits for a
+    /// decision: see [`is_held`](Self::is_held).
     ///
     /// Payloads are unmasked in place, so what was taken is garbage afterwards. Pings are answered here:
     /// the pong is queued when the event is returned.
@@ -127,8 +163,37 @@ impl Connection {
         Ok(event)
     }
 
+    /// Says what becomes of the messages that arrive. At first: [`Receiving::Messages`].
+    ///
+    /// In the middle of a message, [`Parts`](Receiving::Parts) holds for it as well: what was put
+    /// together of it comes as the first part. A message of which parts were given is given in parts to
+    /// its end. With [`Messages`](Receiving::Messages), a message that is past a limit already fails
+    /// with the next call of [`receive`](Self::receive).
+    pub fn set_receiving(&mut self, receiving: Receiving) {
+        self.decoder.set_receiving(receiving);
+    }
+
+    /// What [`set_receiving`](Self::set_receiving) said last.
+    #[must_use]
+    pub fn receiving(&self) -> Receiving {
+        self.decoder.receiving()
+    }
+
+    /// Whether input is left alone until [`set_receiving`](Self::set_receiving) decides what becomes of
+    /// the message that is arriving. Only so while it is [`Receiving::Undecided`].
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.decoder.is_held()
+    }
+
+    /// The kind of the message that is arriving, from the header of its first frame on.
+    #[must_use]
+    pub fn incoming(&self) -> Option<MessageKind> {
+        self.decoder.open_message()
+    }
+
     /// Where to read the rest of a long payload directly, without a copy: `Some` in the middle of a
-    /// binary frame with at least 4 KiB still missing.
+    /// binary frame of a message that is put together, with at least 4 KiB of it still to be taken.
     ///
     /// The space ends at the latest with the frame. It grows with what was received, not with what was
     /// announced: it is 16 KiB, or as much as the message has already if that is more. Tell
@@ -169,14 +234,84 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// [`Closed`] when our Close was queued already, because nothing may follow it.
+    /// [`SendError::Closed`] when our Close was queued already, because nothing may follow it;
+    /// [`SendError::MessageOpen`] between [`start_message`](Self::start_message) and
+    /// [`finish_message`](Self::finish_message), because messages do not interleave (section 5.4).
     #[inline]
-    pub fn send(&mut self, message: Message) -> Result<(), Closed> {
-        if self.outbox.close_queued() {
-            return Err(Closed);
+    pub fn send(&mut self, message: Message) -> Result<(), SendError> {
+        if !self.outbox.takes_messages() {
+            return Err(self.why_not());
         }
         self.outbox.send(message);
         Ok(())
+    }
+
+    /// Begins a message whose length need not be known, and which need not fit into memory (section
+    /// 5.4). Nothing is queued yet.
+    ///
+    /// [`send_part`](Self::send_part) and [`finish_message`](Self::finish_message) go on with it. Until
+    /// it is finished, pings, pongs and a Close pass between its parts, and other messages cannot be
+    /// sent. To give it up, [`close`](Self::close): there is no other way to end a message that the
+    /// peer does not take for a whole one.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`send`](Self::send).
+    pub fn start_message(&mut self, kind: MessageKind) -> Result<(), SendError> {
+        if !self.outbox.takes_messages() {
+            return Err(self.why_not());
+        }
+        self.outbox.start(kind, true);
+        Ok(())
+    }
+
+    /// Queues the next part of the message that was begun, in a frame of its own, or several if it is
+    /// longer than [`Limits::max_send_frame`]. An empty part is nothing.
+    ///
+    /// Parts of text may end in the middle of a character.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Closed`] when our Close was queued already, [`SendError::NoMessage`] when no message
+    /// was begun, and [`SendError::InvalidUtf8`] when `part` cannot go on the text before it. Nothing is
+    /// queued then, and the message stays open.
+    pub fn send_part(&mut self, part: Bytes) -> Result<(), SendError> {
+        self.queue_part(part, false)
+    }
+
+    /// Queues the last part of the message that was begun, which may be empty.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`send_part`](Self::send_part); [`SendError::InvalidUtf8`] also when the text would end
+    /// in the middle of a character.
+    pub fn finish_message(&mut self, last: Bytes) -> Result<(), SendError> {
+        self.queue_part(last, true)
+    }
+
+    fn queue_part(&mut self, part: Bytes, last: bool) -> Result<(), SendError> {
+        if !self.outbox.is_streaming() {
+            return Err(self.why_not());
+        }
+        self.outbox.part(part, last).map_err(|_| SendError::InvalidUtf8)
+    }
+
+    /// Whether a message was begun and is not finished.
+    #[must_use]
+    pub fn is_message_open(&self) -> bool {
+        self.outbox.is_streaming()
+    }
+
+    /// Why it is not the time for a message, or for a part of one.
+    #[cold]
+    fn why_not(&self) -> SendError {
+        if self.outbox.close_queued() {
+            SendError::Closed
+        } else if self.outbox.is_streaming() {
+            SendError::MessageOpen
+        } else {
+            SendError::NoMessage
+        }
     }
 
     /// Queues a ping of at most 125 bytes.
@@ -197,8 +332,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Queues our Close behind every queued message. False, and nothing is done, if it was queued
-    /// before.
+    /// Queues our Close behind every queued message, and behind what was queued of a message that is
+    /// open: that one will never be whole. False, and nothing is done, if it was queued before.
     ///
     /// Messages still arrive until the peer's Close does.
     #[expect(clippy::needless_pass_by_value, reason = "a Close is used up by sending it")]
@@ -296,17 +431,34 @@ impl Connection {
     }
 }
 
-/// Our Close was queued, so nothing can be sent any more.
+/// Why a message, or a part of one, was not queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Closed;
+#[non_exhaustive]
+pub enum SendError {
+    /// Our Close was queued, so nothing can be sent any more.
+    Closed,
+    /// A message was begun, and no other can be sent before it is finished.
+    MessageOpen,
+    /// A part, where no message was begun.
+    NoMessage,
+    /// The message was begun as text, and would not be UTF-8.
+    InvalidUtf8,
+}
 
-impl fmt::Display for Closed {
+const CLOSING: &str = "the connection is closing";
+
+impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the connection is closing")
+        f.write_str(match self {
+            Self::Closed => CLOSING,
+            Self::MessageOpen => "another message is not finished",
+            Self::NoMessage => "no message was begun",
+            Self::InvalidUtf8 => "text has to be UTF-8",
+        })
     }
 }
 
-impl std::error::Error for Closed {}
+impl std::error::Error for SendError {}
 
 /// Why a ping was not queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -321,7 +473,7 @@ pub enum PingError {
 impl fmt::Display for PingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Closed => Closed.fmt(f),
+            Self::Closed => f.write_str(CLOSING),
             Self::TooLong => write!(f, "a ping holds at most {MAX_CONTROL} bytes"),
         }
     }

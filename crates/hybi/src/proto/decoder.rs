@@ -2,25 +2,25 @@
 
 use std::mem;
 
-use bytes::buf::Limit;
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 
-use super::close::{CloseCode, CloseFrame, CloseReason};
-use super::connection::{Event, Role};
+use super::assembly::Assembly;
+use super::close::parse_close;
+use super::connection::{Event, Receiving, Role};
 use super::frame::{self, First, MAX_HEADER, OpCode, Rest};
 use super::limits::Limits;
 use super::mask::mask;
-use super::message::Message;
-use super::utf8::TextBuilder;
+use super::message::{Message, MessageKind};
 use super::violation::Violation;
 
-/// Memory reserved ahead of what was received: this much, or as much again as was received if that is
-/// more, and never past the frame's end.
-const RESERVE: usize = 16 * 1024;
+mod direct;
+#[cfg(feature = "deflate")]
+mod inflated;
 
-/// Below this much missing payload, reading it directly does not pay.
-const DIRECT: usize = 4 * 1024;
+/// A part is given out from this length on; a shorter one first gathers what else is in the input, so
+/// that a message in tiny frames does not become as many tiny parts.
+const PART: usize = 16 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Decoder {
@@ -28,17 +28,23 @@ pub(super) struct Decoder {
     mask_bit: u8,
     max_frame: usize,
     max_message: usize,
-    /// The longest message in one frame.
-    max_whole: usize,
+    /// The longest message in one frame that may be taken at once; negative if none may.
+    max_whole: isize,
     max_fragments: usize,
+    receiving: Receiving,
     /// The beginning of a header that was cut.
     header: [u8; MAX_HEADER],
     header_len: u8,
     stage: Stage,
     /// Frames of the open message so far; 0 if none is open.
     fragments: usize,
+    /// The open message is given out in parts.
+    in_parts: bool,
     message: Assembly,
     control: BytesMut,
+    /// There if compression was agreed on.
+    #[cfg(feature = "deflate")]
+    inflating: Option<Box<inflated::Inflating>>,
 }
 
 /// Where in the stream of frames the next byte belongs.
@@ -46,6 +52,8 @@ pub(super) struct Decoder {
 enum Stage {
     Header,
     Payload(Frame),
+    /// The violation was found where none could be returned.
+    Failed(Violation),
     /// Nothing more is read: the peer closed, or the connection failed.
     Discard,
 }
@@ -61,66 +69,100 @@ struct Frame {
     missing: usize,
 }
 
-/// The open message.
-#[derive(Debug)]
-enum Assembly {
-    Text(TextBuilder),
-    Binary(BytesMut),
-}
-
-impl Assembly {
-    fn new(opcode: OpCode) -> Self {
-        if opcode == OpCode::Text { Self::Text(TextBuilder::default()) } else { Self::default() }
-    }
-
-    fn len(&self) -> usize {
-        match self {
-            Self::Text(text) => text.len(),
-            Self::Binary(bytes) => bytes.len(),
-        }
-    }
-
-    fn capacity(&self) -> usize {
-        match self {
-            Self::Text(text) => text.capacity(),
-            Self::Binary(bytes) => bytes.capacity(),
-        }
-    }
-
-    /// Makes room for `n` bytes, and if that takes an allocation then for more of the `missing` bytes of
-    /// the frame: as many as were received, or `RESERVE` if that is more.
-    fn make_room(&mut self, n: usize, missing: usize) {
-        let received = self.len();
-        if self.capacity() - received < n {
-            let room = n.max(missing.min(received.max(RESERVE)));
-            match self {
-                Self::Text(text) => text.reserve(room),
-                Self::Binary(bytes) => bytes.reserve(room),
-            }
-        }
-    }
-}
-
-impl Default for Assembly {
-    fn default() -> Self {
-        Self::Binary(BytesMut::new())
-    }
-}
-
 impl Decoder {
     pub(super) fn new(role: Role, limits: &Limits) -> Self {
-        Self {
+        let mut decoder = Self {
             mask_bit: if role == Role::Server { frame::MASK } else { 0 },
             max_frame: limits.frame_limit(),
             max_message: limits.max_message,
-            max_whole: limits.max_message.min(limits.frame_limit()),
+            max_whole: 0,
             max_fragments: limits.fragment_limit(),
+            receiving: Receiving::Messages,
             header: [0; MAX_HEADER],
             header_len: 0,
             stage: Stage::Header,
             fragments: 0,
+            in_parts: false,
             message: Assembly::default(),
             control: BytesMut::new(),
+            #[cfg(feature = "deflate")]
+            inflating: None,
+        };
+        decoder.set_receiving(Receiving::Messages);
+        decoder
+    }
+
+    /// Changes what becomes of the messages from here on; see `Connection::set_receiving`.
+    pub(super) fn set_receiving(&mut self, receiving: Receiving) {
+        self.receiving = receiving;
+        self.max_whole = match receiving {
+            Receiving::Parts => -1,
+            _ => self.max_message.min(self.max_frame).try_into().unwrap_or(isize::MAX),
+        };
+        if self.fragments > 0 {
+            self.in_parts |= receiving == Receiving::Parts;
+            if self.is_judged()
+                && let Some(violation) = self.overrun()
+            {
+                self.stage = Stage::Failed(violation);
+            }
+        }
+    }
+
+    pub(super) fn receiving(&self) -> Receiving {
+        self.receiving
+    }
+
+    /// The kind of the message that has begun, once the header of its first frame is there.
+    pub(super) fn open_message(&self) -> Option<MessageKind> {
+        (self.fragments > 0).then_some(self.message.kind())
+    }
+
+    /// Whether input is left alone until it is decided what becomes of the open message.
+    pub(super) fn is_held(&self) -> bool {
+        self.room() == 0 || (self.is_undecided() && self.overrun().is_some())
+    }
+
+    /// Whether the open message is one of which nobody has said whether it is taken in parts.
+    fn is_undecided(&self) -> bool {
+        let undecided = matches!(self.receiving, Receiving::Undecided { .. });
+        undecided && self.fragments > 0 && !self.in_parts && !matches!(self.stage, Stage::Failed(_))
+    }
+
+    /// How many bytes more of the open message are taken.
+    fn room(&self) -> usize {
+        match self.receiving {
+            Receiving::Undecided { read_ahead } if self.is_undecided() => {
+                read_ahead.saturating_sub(self.message.len())
+            }
+            _ => usize::MAX,
+        }
+    }
+
+    /// Whether the limits on whole messages hold for the message that is open, or the next.
+    fn is_judged(&self) -> bool {
+        self.receiving == Receiving::Messages && !self.in_parts
+    }
+
+    /// How the open message, as far as it was announced, is past what a whole one may be.
+    fn overrun(&self) -> Option<Violation> {
+        let announced = match self.stage {
+            Stage::Payload(frame) if !frame.first.opcode.is_control() => frame.missing,
+            _ => 0,
+        };
+        if self.fragments > self.max_fragments.max(1) {
+            return Some(Violation::TooManyFragments { limit: self.max_fragments });
+        }
+        #[cfg(feature = "deflate")]
+        if self.is_compressed() {
+            return self
+                .is_compressed_overrun(announced)
+                .then_some(Violation::MessageTooBig { limit: self.max_message });
+        }
+        if self.message.len().saturating_add(announced) > self.max_message {
+            Some(Violation::MessageTooBig { limit: self.max_message })
+        } else {
+            None
         }
     }
 
@@ -146,7 +188,8 @@ impl Decoder {
             },
             _ => return None,
         };
-        if len > self.max_whole {
+        // No wrap: it is at most 65,535.
+        if len as isize > self.max_whole {
             return None;
         }
         let mut key = None;
@@ -188,52 +231,13 @@ impl Decoder {
         result
     }
 
-    /// Where the rest of a long binary payload can be read without going through `receive`.
-    pub(super) fn payload_space(&mut self) -> Option<Limit<&mut BytesMut>> {
-        let Stage::Payload(frame) = self.stage else { return None };
-        if frame.first.opcode.is_control() || frame.missing < DIRECT {
-            return None;
-        }
-        if matches!(self.message, Assembly::Binary(_)) {
-            self.message.make_room(DIRECT, frame.missing);
-        }
-        let Assembly::Binary(bytes) = &mut self.message else { return None };
-        let space = frame.missing.min(bytes.capacity() - bytes.len());
-        Some(bytes.limit(space))
-    }
-
-    /// Takes the `n` bytes last written into `payload_space`.
-    pub(super) fn payload_received(&mut self, n: usize) -> Result<Option<Event>, Violation> {
-        let (Stage::Payload(frame), Assembly::Binary(bytes)) = (&mut self.stage, &mut self.message)
-        else {
-            return Ok(None);
-        };
-        let n = n.min(frame.missing);
-        let from = bytes.len().saturating_sub(n);
-        if let Some(key) = frame.key {
-            mask(&mut bytes[from..], key, frame.received);
-        }
-        frame.received += n;
-        frame.missing -= n;
-        if frame.missing > 0 {
-            return Ok(None);
-        }
-        let first = frame.first;
-        self.stage = Stage::Header;
-        let result = if first.fin { self.finish_message().map(Some) } else { Ok(None) };
-        if result.is_err() {
-            self.stop();
-        }
-        result
-    }
-
     /// Whether a data message has begun and is not complete.
     pub(super) fn is_mid_message(&self) -> bool {
         match self.stage {
             Stage::Discard => false,
             _ if self.fragments > 0 => true,
             Stage::Header => self.header_len > 0 && frame::starts_data(self.header[0]),
-            Stage::Payload(_) => false,
+            Stage::Payload(_) | Stage::Failed(_) => false,
         }
     }
 
@@ -242,33 +246,59 @@ impl Decoder {
         self.stage = Stage::Discard;
         self.header_len = 0;
         self.fragments = 0;
+        self.in_parts = false;
         self.message = Assembly::default();
         self.control = BytesMut::new();
+        #[cfg(feature = "deflate")]
+        {
+            self.inflating = None;
+        }
     }
 
     #[cfg(all(test, feature = "client"))]
     pub(super) fn reserved(&self) -> usize {
-        self.message.capacity() + self.control.capacity()
+        #[cfg(feature = "deflate")]
+        let inflating = self.inflating.as_ref().map_or(0, |inflating| inflating.held());
+        #[cfg(not(feature = "deflate"))]
+        let inflating = 0;
+        self.message.capacity() + self.control.capacity() + inflating
     }
 
     fn try_receive(&mut self, input: &mut &mut [u8]) -> Result<Option<Event>, Violation> {
-        loop {
+        while !self.is_held() {
+            #[cfg(feature = "deflate")]
+            if self.take_pause() {
+                return Ok(self.part());
+            }
             let event = match self.stage {
                 Stage::Discard => {
                     *input = &mut [];
                     return Ok(None);
                 }
+                Stage::Failed(violation) => return Err(violation),
                 Stage::Header => match self.header(input)? {
                     Some(frame) => self.begin(frame, input)?,
-                    None => return Ok(None),
+                    None => return Ok(self.part()),
                 },
-                Stage::Payload(_) if input.is_empty() => return Ok(None),
+                Stage::Payload(frame) if input.is_empty() && frame.missing > 0 => {
+                    return Ok(self.part());
+                }
                 Stage::Payload(frame) => self.payload(frame, input)?,
             };
             if event.is_some() {
                 return Ok(event);
             }
+            if self.in_parts && self.message.len() >= PART {
+                return Ok(self.part());
+            }
         }
+        Ok(None)
+    }
+
+    /// What has gathered of a message that is given out in parts.
+    fn part(&mut self) -> Option<Event> {
+        let part = self.in_parts.then(|| self.message.take_part())??;
+        Some(Event::Part { part, last: false })
     }
 
     /// Takes a header off the input, or keeps what there is of it.
@@ -308,13 +338,13 @@ impl Decoder {
     #[inline]
     fn parse_header(&self, header: &[u8]) -> Result<Option<(Frame, usize)>, Violation> {
         let Some(&byte) = header.first() else { return Ok(None) };
-        let first = First::parse(byte)?;
+        let first = First::parse(byte, self.owned_bits())?;
         let control = first.opcode.is_control();
         match first.opcode {
             OpCode::Continuation if self.fragments == 0 => {
                 return Err(Violation::ContinuationWithoutMessage);
             }
-            OpCode::Continuation if self.fragments >= self.max_fragments => {
+            OpCode::Continuation if self.fragments >= self.max_fragments && self.is_judged() => {
                 return Err(Violation::TooManyFragments { limit: self.max_fragments });
             }
             OpCode::Text | OpCode::Binary if self.fragments > 0 => {
@@ -327,42 +357,79 @@ impl Decoder {
             Rest::NeedsKey { length } => (length, None),
             Rest::Complete { length, key, size } => (length, Some((key, size))),
         };
-        let missing = if control { length as usize } else { self.within_limits(length)? };
+        let missing = if control { length as usize } else { self.within_limits(first, length)? };
         Ok(complete.map(|(key, size)| (Frame { first, key, received: 0, missing }, size)))
     }
 
+    /// The reserved bits that mean something at the beginning of a message.
+    fn owned_bits(&self) -> u8 {
+        #[cfg(feature = "deflate")]
+        if self.inflating.is_some() {
+            return frame::RSV1;
+        }
+        0
+    }
+
     /// Holds an announced length to the limits, in 64 bits and before anything is allocated.
-    fn within_limits(&self, length: u64) -> Result<usize, Violation> {
+    fn within_limits(&self, first: First, length: u64) -> Result<usize, Violation> {
+        #[cfg(feature = "deflate")]
+        {
+            let continues = first.opcode == OpCode::Continuation;
+            if first.compressed || (continues && self.is_compressed()) {
+                return self.compressed_within_limits(length, continues);
+            }
+        }
+        #[cfg(not(feature = "deflate"))]
+        let _ = first;
         if length > self.max_frame as u64 {
             return Err(Violation::FrameTooBig { announced: length, limit: self.max_frame });
         }
-        let open = if self.fragments > 0 { self.message.len() } else { 0 };
         // No overflow: the length fits a usize by the check above.
-        match (length as usize).checked_add(open) {
-            Some(total) if total <= self.max_message => Ok(length as usize),
-            _ => Err(Violation::MessageTooBig { limit: self.max_message }),
+        let length = length as usize;
+        let open = if self.fragments > 0 { self.message.len() } else { 0 };
+        if self.is_judged() && length.saturating_add(open) > self.max_message {
+            return Err(Violation::MessageTooBig { limit: self.max_message });
         }
+        Ok(length)
     }
 
     /// Starts on a frame's payload; a frame that is there whole is finished at once.
     fn begin(&mut self, frame: Frame, input: &mut &mut [u8]) -> Result<Option<Event>, Violation> {
-        let First { fin, opcode } = frame.first;
+        let First { fin, opcode, compressed } = frame.first;
         let whole = frame.missing <= input.len();
         if whole && opcode.is_control() {
             let payload = unmasked(frame, take(input, frame.missing));
             return control_event(opcode, Bytes::copy_from_slice(payload)).map(Some);
         }
-        if whole && fin && opcode != OpCode::Continuation {
+        let first = opcode != OpCode::Continuation;
+        if whole && fin && first && !compressed && frame.missing <= self.max_message {
             let payload = unmasked(frame, take(input, frame.missing));
-            return self.whole_message(opcode == OpCode::Text, payload).map(Some);
+            let event = self.whole_message(opcode == OpCode::Text, payload)?;
+            return Ok(Some(match event {
+                Event::Message(part) if self.receiving == Receiving::Parts => {
+                    Event::Part { part, last: true }
+                }
+                event => event,
+            }));
         }
         if !opcode.is_control() {
             if opcode != OpCode::Continuation {
-                self.message = Assembly::new(opcode);
+                self.message = Assembly::new(if opcode == OpCode::Text {
+                    MessageKind::Text
+                } else {
+                    MessageKind::Binary
+                });
+                self.in_parts = self.receiving == Receiving::Parts;
+                #[cfg(feature = "deflate")]
+                self.begin_compressed(compressed);
             }
-            self.fragments += 1;
+            // Without a limit for parts; what counts then is that it is not 0.
+            self.fragments = self.fragments.saturating_add(1);
         }
         self.stage = Stage::Payload(frame);
+        if self.is_held() {
+            return Ok(None);
+        }
         // Also without input: an empty frame has no payload to wait for.
         self.payload(frame, input)
     }
@@ -373,21 +440,22 @@ impl Decoder {
         mut frame: Frame,
         input: &mut &mut [u8],
     ) -> Result<Option<Event>, Violation> {
-        let chunk = take(input, frame.missing);
+        let control = frame.first.opcode.is_control();
+        #[cfg(feature = "deflate")]
+        if !control && self.is_compressed() {
+            return self.compressed_payload(frame, input);
+        }
+        let wanted = if control { frame.missing } else { frame.missing.min(self.room()) };
+        let chunk = take(input, wanted);
         let len = chunk.len();
         let chunk = unmasked(frame, chunk);
-        let control = frame.first.opcode.is_control();
         if chunk.is_empty() {
             // Nothing came, so nothing is reserved.
         } else if control {
             self.control.reserve(frame.missing);
             self.control.extend_from_slice(chunk);
         } else {
-            self.message.make_room(len, frame.missing);
-            match &mut self.message {
-                Assembly::Text(text) => text.push(chunk).map_err(|_| Violation::TextUtf8)?,
-                Assembly::Binary(bytes) => bytes.extend_from_slice(chunk),
-            }
+            self.append(chunk, frame.missing)?;
         }
         frame.received += len;
         frame.missing -= len;
@@ -406,15 +474,22 @@ impl Decoder {
         }
     }
 
+    /// Adds unmasked payload to the open message; `missing` counts it and what is to come of its frame.
+    fn append(&mut self, chunk: &[u8], missing: usize) -> Result<(), Violation> {
+        // A part is let go of before more comes.
+        let missing = if self.in_parts { chunk.len() } else { missing };
+        self.message.make_room(chunk.len(), missing);
+        self.message.push(chunk)
+    }
+
     fn finish_message(&mut self) -> Result<Event, Violation> {
         self.fragments = 0;
-        let message = match mem::take(&mut self.message) {
-            Assembly::Text(text) => {
-                Message::Text(text.finish().map_err(|_| Violation::TextUtf8)?.into())
-            }
-            Assembly::Binary(bytes) => Message::Binary(bytes.freeze()),
-        };
-        Ok(Event::Message(message))
+        let message = mem::take(&mut self.message).finish()?;
+        Ok(if mem::take(&mut self.in_parts) {
+            Event::Part { part: message, last: true }
+        } else {
+            Event::Message(message)
+        })
     }
 }
 
@@ -439,20 +514,4 @@ fn control_event(opcode: OpCode, payload: Bytes) -> Result<Event, Violation> {
         OpCode::Pong => Ok(Event::Pong(payload)),
         _ => parse_close(&payload).map(Event::Close),
     }
-}
-
-/// Reads the body of a Close frame (RFC 6455 section 5.5.1).
-fn parse_close(body: &[u8]) -> Result<CloseFrame, Violation> {
-    let (code, reason) = match body {
-        [] => return Ok(CloseFrame::empty()),
-        [_] => return Err(Violation::CloseTruncated),
-        [a, b, reason @ ..] => (u16::from_be_bytes([*a, *b]), reason),
-    };
-    let code = CloseCode::new(code).map_err(|_| Violation::CloseCode(code))?;
-    // A control frame leaves no room for a reason that is too long.
-    let reason = ByteString::try_from(reason)
-        .ok()
-        .and_then(|reason| CloseReason::new(reason).ok())
-        .ok_or(Violation::CloseReasonUtf8)?;
-    Ok(CloseFrame::new(code, reason))
 }

@@ -17,6 +17,8 @@ pub(super) const TEXT: u8 = 0x81;
 pub(super) const BINARY: u8 = 0x82;
 
 const FIN: u8 = 0x80;
+/// The bit of permessage-deflate (RFC 7692 section 6).
+pub(super) const RSV1: u8 = 0x40;
 const RESERVED: u8 = 0x70;
 const OPCODE: u8 = 0x0f;
 /// In the second byte: the payload is masked.
@@ -68,22 +70,35 @@ impl OpCode {
 pub(super) struct First {
     pub(super) fin: bool,
     pub(super) opcode: OpCode,
+    /// RSV1: the message that begins is compressed.
+    pub(super) compressed: bool,
 }
 
 impl First {
+    /// Of any frame but the first of a compressed message.
+    pub(super) fn plain(fin: bool, opcode: OpCode) -> Self {
+        Self { fin, opcode, compressed: false }
+    }
+
     /// Judges a first byte as far as it can be judged without knowing what came before.
-    pub(super) fn parse(byte: u8) -> Result<Self, Violation> {
-        // The one place that says who owns a reserved bit: no extension is negotiated, so nobody does.
-        if byte & RESERVED != 0 {
-            return Err(Violation::ReservedBits((byte & RESERVED) >> 4));
-        }
+    ///
+    /// `owned` are the reserved bits that an extension has the use of at the beginning of a message; nobody
+    /// has the others, nor any in other frames.
+    pub(super) fn parse(byte: u8, owned: u8) -> Result<Self, Violation> {
         let bits = byte & OPCODE;
+        if byte & RESERVED != 0 {
+            let begins = matches!(OpCode::from_bits(bits), Some(OpCode::Text | OpCode::Binary));
+            let unowned = byte & RESERVED & !if begins { owned } else { 0 };
+            if unowned != 0 {
+                return Err(Violation::ReservedBits(unowned >> 4));
+            }
+        }
         let opcode = OpCode::from_bits(bits).ok_or(Violation::ReservedOpcode(bits))?;
         let fin = byte & FIN != 0;
         if opcode.is_control() && !fin {
             return Err(Violation::FragmentedControl);
         }
-        Ok(Self { fin, opcode })
+        Ok(Self { fin, opcode, compressed: byte & RSV1 != 0 })
     }
 }
 
@@ -161,14 +176,9 @@ pub(super) fn header_size(payload: usize, masked: bool) -> usize {
 
 /// Writes a header, its length in the shortest form.
 #[inline]
-pub(super) fn put_header(
-    out: &mut BytesMut,
-    fin: bool,
-    opcode: OpCode,
-    payload: usize,
-    key: Option<[u8; 4]>,
-) {
-    let first = opcode.bits() | if fin { FIN } else { 0 };
+pub(super) fn put_header(out: &mut BytesMut, first: First, payload: usize, key: Option<[u8; 4]>) {
+    let First { fin, opcode, compressed } = first;
+    let first = opcode.bits() | if fin { FIN } else { 0 } | if compressed { RSV1 } else { 0 };
     if payload <= MAX_CONTROL && key.is_none() {
         return out.put_slice(&[first, payload as u8]);
     }
@@ -224,9 +234,28 @@ mod tests {
             } else {
                 Ok(byte & 0x80 != 0)
             };
-            assert_eq!(First::parse(byte).map(|first| first.fin), expected, "{byte:#04x}");
+            let parsed = First::parse(byte, 0);
+            assert_eq!(parsed.map(|first| first.fin), expected, "{byte:#04x}");
             assert_eq!(starts_data(byte), byte & 0x0f < 8);
+            assert!(!parsed.is_ok_and(|first| first.compressed));
         }
+    }
+
+    /// D-14
+    #[test]
+    fn an_owned_bit_passes_at_the_beginning_of_a_message_only() {
+        for byte in 0..=u8::MAX {
+            let parsed = First::parse(byte, RSV1);
+            if matches!(byte & 0x4f, 0x41 | 0x42) {
+                let plain = First::parse(byte & !RSV1, 0);
+                assert_eq!(parsed, plain.map(|first| First { compressed: true, ..first }));
+            } else {
+                assert_eq!(parsed, First::parse(byte, 0), "{byte:#04x}");
+            }
+        }
+        assert_eq!(First::parse(0x61, RSV1), Err(Violation::ReservedBits(2)));
+        assert_eq!(First::parse(0xc0, RSV1), Err(Violation::ReservedBits(4)));
+        assert_eq!(First::parse(0xc9, RSV1), Err(Violation::ReservedBits(4)));
     }
 
     /// F-01, F-02, R-02
@@ -245,11 +274,12 @@ mod tests {
             for opcode in CODES.into_iter().filter(|code| !code.is_control() || payload <= 125) {
                 for (key, fin) in [(None, true), (Some([1, 2, 3, 4]), opcode.is_control())] {
                     let mut out = BytesMut::new();
-                    put_header(&mut out, fin, opcode, payload, key);
+                    let first = First { fin, opcode, compressed: opcode == OpCode::Text };
+                    put_header(&mut out, first, payload, key);
                     let size = if key.is_some() { size + 4 } else { size };
                     assert_eq!(out.len(), size);
                     assert_eq!(header_size(payload, key.is_some()), size);
-                    assert_eq!(First::parse(out[0]), Ok(First { fin, opcode }));
+                    assert_eq!(First::parse(out[0], RSV1), Ok(first));
                     assert_eq!(
                         parse_rest(&out, opcode.is_control(), key.is_some()),
                         Ok(Rest::Complete { length: payload as u64, key, size })

@@ -40,7 +40,8 @@ impl Limits {
     /// The longest message that is received, in bytes after reassembly. Default: 1 MiB.
     ///
     /// A message that announces or reaches more fails the connection with 1009, as soon as the header
-    /// of the frame that would pass the limit is there.
+    /// of the frame that would pass the limit is there. A message that is received
+    /// [in parts](super::Receiving::Parts) is not held to it.
     #[must_use]
     pub fn max_message(mut self, bytes: usize) -> Self {
         self.max_message = bytes;
@@ -50,7 +51,9 @@ impl Limits {
     /// The longest data frame that is received, in bytes of payload. Default: as
     /// [`max_message`](Self::max_message).
     ///
-    /// A frame that announces more fails the connection with 1009, from its header alone.
+    /// A frame that announces more fails the connection with 1009, from its header alone. This holds
+    /// also for messages that are received [in parts](super::Receiving::Parts), of which no more than
+    /// one read is held in any case: who expects large frames there may set it as high as need be.
     #[must_use]
     pub fn max_frame(mut self, bytes: usize) -> Self {
         self.max_frame = Some(bytes);
@@ -61,7 +64,8 @@ impl Limits {
     /// larger of 1,024 and [`max_message`](Self::max_message) / 64 bytes.
     ///
     /// One frame more fails the connection with 1008. One is the least: a message in a single frame is
-    /// always within the limit.
+    /// always within the limit. A message that is received [in parts](super::Receiving::Parts) is not
+    /// held to it.
     #[must_use]
     pub fn max_fragments(mut self, frames: usize) -> Self {
         self.max_fragments = Some(frames);

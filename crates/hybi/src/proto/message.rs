@@ -30,6 +30,15 @@ pub enum Message {
     Binary(Bytes),
 }
 
+/// The two kinds of message (RFC 6455 section 5.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MessageKind {
+    /// Text (opcode 1).
+    Text,
+    /// Bytes of any content (opcode 2).
+    Binary,
+}
+
 impl Message {
     /// A text message.
     #[must_use]
@@ -41,6 +50,12 @@ impl Message {
     #[must_use]
     pub fn binary(bytes: impl Into<Bytes>) -> Self {
         Self::Binary(bytes.into())
+    }
+
+    /// Which kind this is.
+    #[must_use]
+    pub fn kind(&self) -> MessageKind {
+        if self.is_text() { MessageKind::Text } else { MessageKind::Binary }
     }
 
     /// Whether this is text.

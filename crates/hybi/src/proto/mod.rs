@@ -38,7 +38,8 @@
 //!                 // `Err` means that our Close is queued; then there is nothing more to say.
 //!                 Ok(Some(Event::Message(message))) => drop(connection.send(message)),
 //!                 Ok(Some(Event::Close(_))) => drop(connection.answer_close()),
-//!                 Ok(Some(Event::Ping(_) | Event::Pong(_))) => {}
+//!                 // Parts come to who asks for them.
+//!                 Ok(Some(Event::Ping(_) | Event::Pong(_) | Event::Part { .. })) => {}
 //!                 Ok(None) => break,
 //!                 Err(violation) => drop(connection.close(violation.close_frame())),
 //!             }
@@ -72,19 +73,48 @@
 //! # Ok::<(), io::Error>(())
 //! ```
 //!
+//! # Messages of any size
+//!
+//! A message that need not fit into memory is taken in parts, as they arrive
+//! ([`Receiving::Parts`]), and sent in parts, as they are made:
+//!
+//! ```
+//! use hybi::proto::{Bytes, Connection, Event, Limits, MessageKind, Receiving};
+//!
+//! let mut server = Connection::server(&Limits::default());
+//! server.start_message(MessageKind::Text)?;
+//! server.send_part(Bytes::from_static(b"Hel"))?;
+//! server.finish_message(Bytes::from_static(b"lo"))?;
+//! let [wire, _] = server.output();
+//! assert_eq!(wire, b"\x01\x03Hel\x80\x02lo");
+//!
+//! # #[cfg(feature = "client")] {
+//! let mut client = Connection::client(&Limits::default());
+//! client.set_receiving(Receiving::Parts);
+//! let mut input = &mut wire[..4].to_vec()[..];
+//! let part = Event::Part { part: "He".into(), last: false };
+//! assert_eq!(client.receive(&mut input), Ok(Some(part)));
+//! # }
+//! # Ok::<(), hybi::proto::SendError>(())
+//! ```
+//!
 //! # What it holds
 //!
 //! Memory grows with bytes received, never with a length announced: for an unfinished message at most
-//! 16 KiB are reserved ahead, or as much again as was received if that is more. [`Limits`] bounds the rest.
+//! 16 KiB are reserved ahead, or as much again as was received if that is more. Of a message in parts
+//! nothing is held but half a character. [`Limits`] bounds the rest.
 //! An idle connection holds no buffer once [`Connection::take_buffer`] took the output's.
 //!
 //! The output is bounded by the driver, who compares [`Connection::queued`] with a mark before sending.
 //! What the peer can add to it by itself is bounded here: pongs go behind at most 16 KiB of output, and past
 //! that only the newest ping is remembered.
 
+mod assembly;
 mod close;
 mod connection;
 mod decoder;
+#[cfg(feature = "deflate")]
+mod deflate;
 mod frame;
 mod limits;
 mod mask;
@@ -99,7 +129,9 @@ pub use bytes::Bytes;
 pub use bytestring::ByteString;
 
 pub use self::close::{CloseCode, CloseFrame, CloseReason, InvalidCloseCode, ReasonTooLong};
-pub use self::connection::{Closed, Connection, Event, PingError, Role};
+pub use self::connection::{Connection, Event, PingError, Receiving, Role, SendError};
+#[cfg(feature = "deflate")]
+pub use self::deflate::{Deflate, DeflateParameters};
 pub use self::limits::Limits;
-pub use self::message::Message;
+pub use self::message::{Message, MessageKind};
 pub use self::violation::Violation;

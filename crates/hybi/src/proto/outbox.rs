@@ -1,8 +1,8 @@
 //! What is to be written, in which order, and how it becomes frames.
 //!
 //! ```text
-//!  send, ping ──► queue ──► current ──► head ──► body ──► the transport
-//!  a ping came ──────────► pong ──────► (bytes) (one large payload)
+//!  send, part, ping ──► queue ──► current ──► head ──► body ──► the transport
+//!  a ping came ─────────────────► pong ─────► (bytes) (one large payload)
 //! ```
 //!
 //! `head` is contiguous and ready to write; `body` is the payload of its last frame where that is too large to
@@ -15,10 +15,14 @@ use std::mem;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::close::CloseFrame;
-use super::frame::{MAX_CONTROL, OpCode, header_size, put_header};
+use super::frame::{First, MAX_CONTROL, OpCode, header_size, put_header};
 use super::limits::Limits;
 use super::mask::{MaskKeys, mask};
-use super::message::Message;
+use super::message::{Message, MessageKind};
+use super::utf8::{CutCharacter, InvalidUtf8};
+
+#[cfg(feature = "deflate")]
+mod compressed;
 
 /// From this length on a payload is written from where it lies instead of being copied.
 const LARGE: usize = 16 * 1024;
@@ -31,12 +35,38 @@ pub(super) struct Outbox {
     /// The source of masking keys, in a client.
     keys: Option<MaskKeys>,
     max_frame: usize,
+    /// Messages below this length become one frame without further ado if nothing waits.
+    short: usize,
     head: BytesMut,
     /// What waits behind `head`. Most connections never have any.
     backlog: Option<Box<Backlog>>,
-    /// Our Close was queued, or written.
-    closed: bool,
+    state: State,
     failed: bool,
+    /// There if compression was agreed on.
+    #[cfg(feature = "deflate")]
+    compressing: Option<Box<compressed::Compressing>>,
+}
+
+/// What may be queued next.
+#[derive(Clone, Copy, Debug)]
+enum State {
+    /// Any message.
+    Open,
+    /// More of this message, and nothing of another.
+    Streaming(Streamed),
+    /// Nothing: our Close was queued, or written.
+    Closed,
+}
+
+/// A message that is queued part by part.
+#[derive(Clone, Copy, Debug)]
+struct Streamed {
+    /// That of its next frame.
+    opcode: OpCode,
+    /// Whether it is compressed; before its first part, whether it may be.
+    compressed: bool,
+    /// What has to become of the text, if it is text.
+    text: Option<CutCharacter>,
 }
 
 /// What cannot go into `head` yet.
@@ -66,7 +96,8 @@ impl Backlog {
 /// Something to be framed, or the rest of it.
 #[derive(Debug)]
 struct Outgoing {
-    opcode: OpCode,
+    /// Of its next frame; `fin` is that of its last.
+    first: First,
     payload: Bytes,
 }
 
@@ -75,38 +106,117 @@ impl Outbox {
         Self {
             keys,
             max_frame: limits.max_send_frame,
+            short: LARGE.min(limits.max_send_frame.saturating_add(1)),
             head: BytesMut::new(),
             backlog: None,
-            closed: false,
+            state: State::Open,
             failed: false,
+            #[cfg(feature = "deflate")]
+            compressing: None,
         }
     }
 
-    /// Queues a message. The caller has looked at [`close_queued`](Self::close_queued).
+    /// Queues a message. The caller has looked at [`takes_messages`](Self::takes_messages).
     #[inline]
     pub(super) fn send(&mut self, message: Message) {
-        let opcode = if message.is_text() { OpCode::Text } else { OpCode::Binary };
-        let at_once = message.len() < LARGE && message.len() <= self.max_frame;
-        if at_once && self.nothing_waits() {
-            self.put_frame(true, opcode, message.as_bytes());
+        let opcode = opcode(message.kind());
+        if message.len() < self.short && self.nothing_waits() {
+            self.put_frame(First::plain(true, opcode), message.as_bytes());
         } else {
-            let payload = message.into_bytes();
-            let size = self.first_frame_size(payload.len());
-            let backlog = self.backlog.get_or_insert_default();
-            backlog.unframed += size;
-            backlog.queue.push_back(Outgoing { opcode, payload });
+            self.send_whole(opcode, message.into_bytes(), true);
         }
+    }
+
+    /// Queues a message, compressed if that is `allowed` and pays.
+    pub(super) fn send_whole(&mut self, opcode: OpCode, payload: Bytes, allowed: bool) {
+        #[cfg(feature = "deflate")]
+        if allowed && let Some(payload) = self.compress_whole(&payload) {
+            return self.queue(First { fin: true, opcode, compressed: true }, payload);
+        }
+        #[cfg(not(feature = "deflate"))]
+        let _ = allowed;
+        self.queue(First::plain(true, opcode), payload);
+    }
+
+    /// Whether a message may be queued: no Close was, and none is half queued.
+    #[inline]
+    pub(super) fn takes_messages(&self) -> bool {
+        matches!(self.state, State::Open)
+    }
+
+    /// Begins a message, which may be compressed if that is `allowed`. The caller has looked at
+    /// [`takes_messages`](Self::takes_messages).
+    pub(super) fn start(&mut self, kind: MessageKind, allowed: bool) {
+        let text = (kind == MessageKind::Text).then(CutCharacter::default);
+        let opcode = opcode(kind);
+        self.state = State::Streaming(Streamed { opcode, compressed: allowed, text });
+    }
+
+    pub(super) fn is_streaming(&self) -> bool {
+        matches!(self.state, State::Streaming(_))
+    }
+
+    /// Queues more of the message that was begun; does nothing if none is. `fin` ends it.
+    pub(super) fn part(&mut self, payload: Bytes, fin: bool) -> Result<(), InvalidUtf8> {
+        let State::Streaming(mut streamed) = self.state else { return Ok(()) };
+        if let Some(text) = &mut streamed.text {
+            text.check(&payload)?;
+            if fin {
+                text.finish()?;
+            }
+        }
+        let opcode = streamed.opcode;
+        let begins = opcode != OpCode::Continuation;
+        if fin {
+            self.state = State::Open;
+            if begins {
+                // The first part is all of it.
+                self.send_whole(opcode, payload, streamed.compressed);
+                return Ok(());
+            }
+        } else if payload.is_empty() {
+            return Ok(());
+        }
+        #[cfg(feature = "deflate")]
+        {
+            streamed.compressed &= self.compressing.is_some();
+        }
+        #[cfg(not(feature = "deflate"))]
+        {
+            streamed.compressed = false;
+        }
+        let first = First { fin, opcode, compressed: begins && streamed.compressed };
+        #[cfg(feature = "deflate")]
+        let payload = if streamed.compressed { self.compress_part(&payload, fin) } else { payload };
+        if !fin {
+            streamed.opcode = OpCode::Continuation;
+            self.state = State::Streaming(streamed);
+        }
+        self.queue(first, payload);
+        Ok(())
+    }
+
+    /// Queues a message or part, framed now or when it is its turn.
+    fn queue(&mut self, first: First, payload: Bytes) {
+        if payload.len() < LARGE && payload.len() <= self.max_frame && self.nothing_waits() {
+            return self.put_frame(first, &payload);
+        }
+        let size = self.first_frame_size(payload.len());
+        let backlog = self.backlog.get_or_insert_default();
+        backlog.unframed += size;
+        backlog.queue.push_back(Outgoing { first, payload });
     }
 
     /// Queues a ping in front of the messages that are not begun.
     pub(super) fn ping(&mut self, payload: Bytes) {
         if self.nothing_waits() {
-            self.put_frame(true, OpCode::Ping, &payload);
+            self.put_frame(First::plain(true, OpCode::Ping), &payload);
         } else {
             let size = self.first_frame_size(payload.len());
             let backlog = self.backlog.get_or_insert_default();
             backlog.unframed += size;
-            backlog.queue.insert(backlog.pings, Outgoing { opcode: OpCode::Ping, payload });
+            let first = First::plain(true, OpCode::Ping);
+            backlog.queue.insert(backlog.pings, Outgoing { first, payload });
             backlog.pings += 1;
         }
     }
@@ -118,7 +228,7 @@ impl Outbox {
             return;
         }
         if self.nothing_waits() && self.head.len() < COALESCE {
-            self.put_frame(true, OpCode::Pong, payload);
+            self.put_frame(First::plain(true, OpCode::Pong), payload);
             return;
         }
         self.drop_pong();
@@ -136,7 +246,7 @@ impl Outbox {
         }
     }
 
-    /// Queues the Close behind everything else; false if there is one already.
+    /// Queues the Close behind everything else, of a message that is half queued what there is; false if there is one already.
     pub(super) fn close(&mut self, frame: &CloseFrame) -> bool {
         if self.close_queued() {
             return false;
@@ -146,9 +256,13 @@ impl Outbox {
             body.put_u16(code.as_u16());
             body.put_slice(frame.reason().as_bytes());
         }
-        self.closed = true;
+        self.state = State::Closed;
+        #[cfg(feature = "deflate")]
+        {
+            self.compressing = None;
+        }
         if self.nothing_waits() {
-            self.put_frame(true, OpCode::Close, &body);
+            self.put_frame(First::plain(true, OpCode::Close), &body);
         } else {
             let size = self.first_frame_size(body.len());
             let backlog = self.backlog.get_or_insert_default();
@@ -160,7 +274,7 @@ impl Outbox {
 
     #[inline]
     pub(super) fn close_queued(&self) -> bool {
-        self.closed
+        matches!(self.state, State::Closed)
     }
 
     #[inline]
@@ -246,7 +360,7 @@ impl Outbox {
             && let Some(ping) = backlog.queue.pop_front()
         {
             backlog.pings -= 1;
-            (ping.opcode, ping.payload)
+            (OpCode::Ping, ping.payload)
         } else if let Some(message) = backlog.current.take().or_else(|| backlog.queue.pop_front()) {
             self.frame_message(message);
             return true;
@@ -257,7 +371,7 @@ impl Outbox {
         };
         let size = self.first_frame_size(payload.len());
         self.framed(size);
-        self.put_frame(true, opcode, &payload);
+        self.put_frame(First::plain(true, opcode), &payload);
         true
     }
 
@@ -275,22 +389,23 @@ impl Outbox {
     fn frame_message(&mut self, mut message: Outgoing) {
         let before = self.first_frame_size(message.payload.len());
         let piece = message.payload.split_to(message.payload.len().min(self.max_frame));
-        let fin = message.payload.is_empty();
+        let whole = message.payload.is_empty();
+        let first = First { fin: whole && message.first.fin, ..message.first };
         // A client copies in any case, to mask.
         let body = if piece.len() < LARGE || self.keys.is_some() {
-            self.put_frame(fin, message.opcode, &piece);
+            self.put_frame(first, &piece);
             Bytes::new()
         } else {
-            put_header(&mut self.head, fin, message.opcode, piece.len(), None);
+            put_header(&mut self.head, first, piece.len(), None);
             piece
         };
-        let after = if fin { 0 } else { self.first_frame_size(message.payload.len()) };
+        let after = if whole { 0 } else { self.first_frame_size(message.payload.len()) };
         // There is none any more if no masking key was to be had.
         let Some(backlog) = &mut self.backlog else { return };
         backlog.body = body;
-        if !fin {
-            let payload = message.payload;
-            backlog.current = Some(Outgoing { opcode: OpCode::Continuation, payload });
+        if !whole {
+            message.first = First::plain(message.first.fin, OpCode::Continuation);
+            backlog.current = Some(message);
         }
         backlog.unframed = backlog.unframed - before + after;
         if backlog.is_empty() {
@@ -300,7 +415,7 @@ impl Outbox {
 
     /// Appends a whole frame to `head`.
     #[inline]
-    fn put_frame(&mut self, fin: bool, opcode: OpCode, payload: &[u8]) {
+    fn put_frame(&mut self, first: First, payload: &[u8]) {
         let key = match &mut self.keys {
             None => None,
             Some(keys) => match keys.next() {
@@ -309,7 +424,7 @@ impl Outbox {
             },
         };
         self.head.reserve(header_size(payload.len(), key.is_some()) + payload.len());
-        put_header(&mut self.head, fin, opcode, payload.len(), key);
+        put_header(&mut self.head, first, payload.len(), key);
         let at = self.head.len();
         self.head.extend_from_slice(payload);
         if let Some(key) = key {
@@ -321,7 +436,7 @@ impl Outbox {
     #[cold]
     fn fail(&mut self) {
         self.failed = true;
-        self.closed = true;
+        self.state = State::Closed;
         self.backlog = None;
     }
 
@@ -329,5 +444,12 @@ impl Outbox {
     /// made.
     fn first_frame_size(&self, payload: usize) -> usize {
         payload + header_size(payload.min(self.max_frame), self.keys.is_some())
+    }
+}
+
+pub(super) fn opcode(kind: MessageKind) -> OpCode {
+    match kind {
+        MessageKind::Text => OpCode::Text,
+        MessageKind::Binary => OpCode::Binary,
     }
 }

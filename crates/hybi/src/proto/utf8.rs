@@ -1,7 +1,7 @@
 //! UTF-8 that arrives in pieces, checked as it comes and failed at the first byte that makes it
 //! impossible.
 
-use std::str;
+use std::{mem, str};
 
 /// Text under construction.
 ///
@@ -10,9 +10,7 @@ use std::str;
 #[derive(Debug, Default)]
 pub(super) struct TextBuilder {
     text: String,
-    /// The beginning of a character, always one that can still become valid.
-    partial: [u8; 4],
-    partial_len: u8,
+    cut: CutCharacter,
 }
 
 /// These bytes cannot be UTF-8, whatever follows.
@@ -22,7 +20,7 @@ pub(super) struct InvalidUtf8;
 impl TextBuilder {
     /// Bytes taken so far.
     pub(super) fn len(&self) -> usize {
-        self.text.len() + usize::from(self.partial_len)
+        self.text.len() + self.cut.len()
     }
 
     /// Makes room for this many bytes more.
@@ -32,44 +30,80 @@ impl TextBuilder {
 
     /// Bytes that fit without an allocation, those taken included.
     pub(super) fn capacity(&self) -> usize {
-        self.text.capacity() + usize::from(self.partial_len)
+        self.text.capacity() + self.cut.len()
     }
 
     /// Takes the next bytes.
-    pub(super) fn push(&mut self, mut bytes: &[u8]) -> Result<(), InvalidUtf8> {
-        while self.partial_len > 0 {
-            let Some((&byte, rest)) = bytes.split_first() else { return Ok(()) };
-            bytes = rest;
-            self.complete(byte)?;
-        }
-        let (whole, partial) = bytes.split_at(last_boundary(bytes));
-        let text = simdutf8::basic::from_utf8(whole).map_err(|_| InvalidUtf8)?;
-        self.text.push_str(text);
-        for &byte in partial {
-            self.complete(byte)?;
-        }
-        Ok(())
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), InvalidUtf8> {
+        self.cut.feed(bytes, |text| self.text.push_str(text))
+    }
+
+    /// The text up to its last whole character. What follows is a text of its own.
+    pub(super) fn take(&mut self) -> String {
+        mem::take(&mut self.text)
     }
 
     /// The whole text.
     pub(super) fn finish(self) -> Result<String, InvalidUtf8> {
-        if self.partial_len > 0 { Err(InvalidUtf8) } else { Ok(self.text) }
+        self.cut.finish()?;
+        Ok(self.text)
+    }
+}
+
+/// Checks text that arrives in pieces: the state between two of them.
+///
+/// It is the beginning of a character that the end of a piece cut, always one that can still become
+/// valid.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct CutCharacter {
+    bytes: [u8; 4],
+    len: u8,
+}
+
+impl CutCharacter {
+    fn len(self) -> usize {
+        self.len.into()
+    }
+
+    /// Looks at the next bytes without keeping them.
+    pub(super) fn check(&mut self, bytes: &[u8]) -> Result<(), InvalidUtf8> {
+        self.feed(bytes, |_| {})
+    }
+
+    /// Nothing may follow: is a character left unfinished?
+    pub(super) fn finish(self) -> Result<(), InvalidUtf8> {
+        if self.len > 0 { Err(InvalidUtf8) } else { Ok(()) }
+    }
+
+    /// Gives the characters that the next bytes make whole to `text`, in order.
+    fn feed(&mut self, mut bytes: &[u8], mut text: impl FnMut(&str)) -> Result<(), InvalidUtf8> {
+        while self.len > 0 {
+            let Some((&byte, rest)) = bytes.split_first() else { return Ok(()) };
+            bytes = rest;
+            self.complete(byte, &mut text)?;
+        }
+        let (whole, cut) = bytes.split_at(last_boundary(bytes));
+        text(simdutf8::basic::from_utf8(whole).map_err(|_| InvalidUtf8)?);
+        for &byte in cut {
+            self.complete(byte, &mut text)?;
+        }
+        Ok(())
     }
 
     /// Adds a byte to the character that is not whole yet.
-    fn complete(&mut self, byte: u8) -> Result<(), InvalidUtf8> {
-        let len = usize::from(self.partial_len);
+    fn complete(&mut self, byte: u8, text: impl FnOnce(&str)) -> Result<(), InvalidUtf8> {
+        let len = self.len();
         // Four bytes are a character or a fault, so there is always room for the next.
-        *self.partial.get_mut(len).ok_or(InvalidUtf8)? = byte;
-        match str::from_utf8(&self.partial[..=len]) {
+        *self.bytes.get_mut(len).ok_or(InvalidUtf8)? = byte;
+        match str::from_utf8(&self.bytes[..=len]) {
             Ok(character) => {
-                self.text.push_str(character);
-                self.partial_len = 0;
+                text(character);
+                self.len = 0;
                 Ok(())
             }
             // No length means that more bytes could repair it.
             Err(error) if error.error_len().is_none() => {
-                self.partial_len += 1;
+                self.len += 1;
                 Ok(())
             }
             Err(_) => Err(InvalidUtf8),
@@ -168,6 +202,19 @@ mod tests {
         builder.push(b"\xe2").unwrap();
         builder.push(b"").unwrap();
         assert_eq!(builder.finish(), Err(InvalidUtf8), "empty pieces do not hide it");
+    }
+
+    /// U-02
+    #[test]
+    fn text_taken_in_parts_ends_on_whole_characters() {
+        let mut builder = TextBuilder::default();
+        builder.push("a€".as_bytes().split_at(2).0).unwrap();
+        assert_eq!((builder.take(), builder.len()), (String::from("a"), 1));
+        builder.push(&"€".as_bytes()[1..]).unwrap();
+        assert_eq!(builder.take(), "€");
+        builder.push(b"\xe2").unwrap();
+        assert_eq!(builder.take(), "");
+        assert_eq!(builder.finish(), Err(InvalidUtf8), "the cut character is not forgotten");
     }
 
     proptest! {

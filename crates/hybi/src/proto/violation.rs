@@ -30,6 +30,8 @@ pub enum Violation {
         /// The limit in bytes.
         limit: usize,
     },
+    /// A compressed message that does not inflate, or not to its end (RFC 7692 section 7.2.2).
+    Inflate,
     /// A new text or binary frame inside a message that is not finished (section 5.4).
     InterleavedMessage,
     /// A 64-bit length with the most significant bit set (section 5.2).
@@ -68,7 +70,7 @@ impl Violation {
     #[must_use]
     pub fn close_code(&self) -> CloseCode {
         match self {
-            Self::CloseReasonUtf8 | Self::TextUtf8 => CloseCode::INVALID_DATA,
+            Self::CloseReasonUtf8 | Self::Inflate | Self::TextUtf8 => CloseCode::INVALID_DATA,
             Self::MessageTooSlow | Self::TooManyFragments { .. } => CloseCode::POLICY_VIOLATION,
             Self::FrameTooBig { .. } | Self::MessageTooBig { .. } => CloseCode::TOO_BIG,
             Self::CloseCode(_)
@@ -108,6 +110,7 @@ impl fmt::Display for Violation {
             Self::FrameTooBig { announced, limit } => {
                 write!(f, "frame of {announced} bytes where {limit} are allowed")
             }
+            Self::Inflate => f.write_str("compressed message that does not inflate"),
             Self::InterleavedMessage => f.write_str("new message inside an unfinished one"),
             Self::LengthOverflow => f.write_str("frame length with the top bit set"),
             Self::Masked => f.write_str("masked frame from a server"),
@@ -153,7 +156,7 @@ mod tests {
                 ],
                 1002,
             ),
-            (&[CloseReasonUtf8, TextUtf8], 1007),
+            (&[CloseReasonUtf8, Inflate, TextUtf8], 1007),
             (&[MessageTooSlow, TooManyFragments { limit: usize::MAX }], 1008),
             (
                 &[

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use bytestring::ByteString;
 
+#[cfg(feature = "deflate")]
+use crate::proto::DeflateParameters;
 use crate::proto::{Limits, Role};
 
 /// The role, limits and timeouts of one socket.
@@ -25,6 +27,8 @@ pub struct Config {
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
     pub(crate) subprotocol: Option<ByteString>,
+    #[cfg(feature = "deflate")]
+    pub(crate) deflate: Option<DeflateParameters>,
 }
 
 impl Config {
@@ -40,7 +44,14 @@ impl Config {
     }
 
     fn new(role: Role) -> Self {
-        Self { role, limits: Limits::default(), timeouts: Timeouts::default(), subprotocol: None }
+        Self {
+            role,
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            subprotocol: None,
+            #[cfg(feature = "deflate")]
+            deflate: None,
+        }
     }
 
     /// Replaces the size limits.
@@ -61,6 +72,20 @@ impl Config {
     pub fn subprotocol(mut self, subprotocol: Option<ByteString>) -> Self {
         self.subprotocol = subprotocol;
         self
+    }
+
+    /// What the handshake agreed on about compression, if anything. Default: nothing.
+    #[cfg(feature = "deflate")]
+    pub fn deflate(mut self, agreed: Option<DeflateParameters>) -> Self {
+        self.deflate = agreed;
+        self
+    }
+
+    /// What the handshake agreed on about compression, if anything.
+    #[cfg(feature = "deflate")]
+    #[must_use]
+    pub fn get_deflate(&self) -> Option<&DeflateParameters> {
+        self.deflate.as_ref()
     }
 
     /// The subprotocol that the handshake agreed on.
@@ -92,7 +117,8 @@ macro_rules! timeouts {
         /// How long a socket waits, for each thing that it waits for.
         ///
         /// Traffic extends none of them, save that [`write_stall`](Self::write_stall) begins anew with
-        /// each byte that is written. All are measured with tokio's clock.
+        /// each byte that is written, and [`progress`](Self::progress) with each that is read. All are
+        /// measured with tokio's clock.
         #[derive(Clone, Debug, PartialEq, Eq)]
         #[must_use]
         pub struct Timeouts {
@@ -145,7 +171,15 @@ timeouts! {
     /// Default 30 s.
     write_stall / get_write_stall = Duration::from_secs(30);
 
-    /// From the first byte of a message to its last. Beyond it the connection fails with 1008.
-    /// Default 60 s.
+    /// From the first byte of a message to its last, unless it is taken in parts. Beyond it the
+    /// connection fails with 1008. The time does not count in which nothing is read, because the
+    /// read-ahead is full or no operation of the socket is polled. Default 60 s.
     assembly / get_assembly = Duration::from_secs(60);
+
+    /// How long a message that is taken in parts ([`WebSocket::next_message`]) may bring nothing.
+    /// Beyond it the connection fails with 1008. The time does not count in which nothing is read,
+    /// because a part was not taken yet. Default 60 s.
+    ///
+    /// [`WebSocket::next_message`]: super::WebSocket::next_message
+    progress / get_progress = Duration::from_secs(60);
 }

@@ -10,6 +10,7 @@
 use std::{
     collections::VecDeque,
     io,
+    ops::ControlFlow,
     sync::Arc,
     task::{Context, Waker},
 };
@@ -19,12 +20,18 @@ use bytes::Bytes;
 use super::{
     config::Config,
     error::{Error, Kind, Timeout},
+    exchange::Exchanged,
+    parts::{Incoming, send_error},
     scratch::{self, Input},
 };
-use crate::proto::{CloseFrame, Connection, Event, Message, PingError, Role, Violation};
+use crate::proto::{CloseFrame, Connection, Event, Message, PingError, Receiving, Role, Violation};
 
 /// What a queued message costs beside its payload.
 const MESSAGE_OVERHEAD: usize = 64;
+
+/// How much is inflated before other tasks have their turn.
+#[cfg(feature = "deflate")]
+const INFLATE_BUDGET: usize = 64 * 1024;
 
 /// Why nothing more will be received.
 #[derive(Clone, Debug)]
@@ -63,8 +70,8 @@ impl End {
 }
 
 /// The next thing for whoever receives.
-pub(crate) enum Next {
-    Message(Message),
+pub(crate) enum Next<M = Message> {
+    Message(M),
     End,
 }
 
@@ -89,10 +96,13 @@ pub(crate) enum Wait {
     Send,
     Flush,
     Close,
+    /// A message may begin.
+    Turn,
 }
 
 impl Wait {
-    const ALL: [Self; 4] = [Self::Recv, Self::Send, Self::Flush, Self::Close];
+    /// What a flush has held back can be sent behind it.
+    const ALL: [Self; 5] = [Self::Recv, Self::Flush, Self::Send, Self::Turn, Self::Close];
 }
 
 pub(crate) struct Core {
@@ -102,10 +112,21 @@ pub(crate) struct Core {
     pub(crate) detached: bool,
     /// Received messages are of no more interest to anyone.
     pub(crate) discard: bool,
+    /// Nobody is left to receive, and so nobody comes for the end.
+    unattended: bool,
+    /// A further message may be queued while less than this is. Nothing while a half's flush lasts.
+    mark: usize,
     pub(crate) stats: Stats,
     input: Input,
+    /// Decoding ended before the input did, so that others have their turn.
+    paused: bool,
     ready: VecDeque<Message>,
     ready_size: usize,
+    /// The message that is taken in parts.
+    pub(super) incoming: Option<Box<Incoming>>,
+    pub(super) parts_received: u64,
+    /// Messages that wait for one in parts to be finished.
+    pub(super) behind: Vec<Message>,
     end: Option<End>,
     /// What became of the transport after the end, before our last bytes were written.
     broken: Option<End>,
@@ -116,8 +137,9 @@ pub(crate) struct Core {
     /// The transport is gone.
     gone: bool,
     /// One waker for each [`Wait`]: an operation borrows the socket exclusively, and a socket that is
-    /// split by a lock has one task for each direction.
-    waiters: [Option<Waker>; 4],
+    /// split by a lock has one task for each direction. The many that may wait where it is split into
+    /// halves are one [`Crowd`](super::crowd::Crowd) here.
+    waiters: [Option<Waker>; 5],
 }
 
 impl Core {
@@ -129,44 +151,75 @@ impl Core {
             #[cfg(not(feature = "client"))]
             Role::Client => unreachable!("only `Config::client` makes this role"),
         };
-        Self {
+        #[cfg(feature = "deflate")]
+        let conn = match &config.deflate {
+            Some(agreed) => {
+                let mut conn = conn.with_deflate(agreed);
+                conn.pause_after_inflating(INFLATE_BUDGET);
+                conn
+            }
+            None => conn,
+        };
+        let mut core = Self {
             conn,
+            mark: 0,
             config,
             detached: false,
             discard: false,
+            unattended: false,
             stats: Stats::default(),
             input: if early.is_empty() { Input::default() } else { Input::owned(early.to_vec()) },
+            paused: false,
             ready: VecDeque::new(),
             ready_size: 0,
+            incoming: None,
+            parts_received: 0,
+            behind: Vec::new(),
             end: None,
             broken: None,
             settled: false,
             reported: false,
             unflushed: false,
             gone: false,
-            waiters: [const { None }; 4],
-        }
+            waiters: [const { None }; 5],
+        };
+        core.set_mark();
+        core.decide_later();
+        core
     }
 
     // ===== receiving =====
 
     /// The next message, or the end once every message before it was taken.
     pub(crate) fn next(&mut self) -> Option<Next> {
-        if let Some(message) = self.ready.pop_front() {
-            self.ready_size -= message.len() + MESSAGE_OVERHEAD;
-            if self.ready.is_empty() {
-                self.ready = VecDeque::new();
-            }
+        if let Some(message) = self.pop_ready().or_else(|| self.decode()) {
             return Some(Next::Message(message));
         }
-        if let Some(message) = self.decode() {
+        if self.decide_for_messages()
+            && let Some(message) = self.decode()
+        {
             return Some(Next::Message(message));
         }
-        (self.end.is_some() || self.gone).then_some(Next::End)
+        self.is_over().then_some(Next::End)
     }
 
-    /// Decodes input up to the next message that is of interest.
-    fn decode(&mut self) -> Option<Message> {
+    #[inline]
+    pub(super) fn pop_ready(&mut self) -> Option<Message> {
+        let message = self.ready.pop_front()?;
+        self.ready_size -= message.len() + MESSAGE_OVERHEAD;
+        if self.ready.is_empty() {
+            self.ready = VecDeque::new();
+        }
+        Some(message)
+    }
+
+    /// Nothing more will be received.
+    pub(super) fn is_over(&self) -> bool {
+        self.end.is_some() || self.gone
+    }
+
+    /// Decodes input up to the next message that is of interest, or the next part.
+    pub(super) fn decode(&mut self) -> Option<Message> {
         while self.end.is_none() && !self.input.is_empty() {
             let mut rest = self.input.bytes();
             let before = rest.len();
@@ -177,40 +230,71 @@ impl Core {
                 if self.admit(&message) {
                     return Some(message);
                 }
-            } else {
-                self.handle_other(&event);
+            } else if self.handle_other(event).is_break() {
+                break;
             }
+        }
+        if self.incoming.is_some() {
+            self.receive_rest();
         }
         None
     }
 
     /// Counts a message. Whether anyone wants it.
     #[inline]
-    fn admit(&mut self, message: &Message) -> bool {
+    pub(super) fn admit(&mut self, message: &Message) -> bool {
         self.stats.messages_received += 1;
         self.stats.bytes_received += message.len() as u64;
         // After our Close the peer's messages are a courtesy: they are delivered to who still
         // receives, and do not stand between us and the peer's Close. Once one is lost, so are
         // those behind it.
-        self.discard |= self.conn.close_queued() && self.is_read_ahead_full();
+        if self.conn.close_queued() && self.is_read_ahead_full() {
+            self.discard_incoming();
+        }
         !self.discard
     }
 
-    /// Acts on everything but messages.
-    fn handle_other(&mut self, event: &Result<Option<Event>, Violation>) {
+    /// Acts on everything but messages. Breaks where nothing more is to be decoded for now.
+    pub(super) fn handle_other(
+        &mut self,
+        event: Result<Option<Event>, Violation>,
+    ) -> ControlFlow<()> {
         match event {
+            Ok(Some(Event::Part { part, last })) => {
+                if self.part_received(part, last) {
+                    return ControlFlow::Break(());
+                }
+            }
             Ok(Some(Event::Close(_))) => self.finish(End::Close),
-            Ok(_) => {}
-            Err(violation) => self.finish(End::Violation(*violation)),
+            Ok(Some(_)) => {}
+            // What is left of the input waits for a decision, or so much was inflated that it is the turn
+            // of others.
+            Ok(None) => {
+                self.paused |= !self.input.is_empty() && !self.conn.is_held();
+                return ControlFlow::Break(());
+            }
+            Err(violation) => self.finish(End::Violation(violation)),
         }
+        ControlFlow::Continue(())
     }
 
     /// Decodes input that nobody asked for yet, as far as the read-ahead goes, so that pings and
     /// the end behind it are seen; keeps the rest.
     pub(crate) fn read_ahead(&mut self) {
-        while !self.is_read_ahead_full() || self.conn.close_queued() {
-            let Some(message) = self.decode() else { break };
-            self.push_ready(message);
+        let unasked = self.waiters[Wait::Recv as usize].is_none();
+        let closing = self.conn.close_queued();
+        if unasked && !closing && self.conn.receiving() == Receiving::Messages {
+            self.decide_later();
+        }
+        while (!self.is_read_ahead_full() || closing) && !self.has_part() {
+            if let Some(message) = self.decode() {
+                self.push_ready(message);
+            } else if self.paused && !self.input.is_empty() && !self.conn.is_held() {
+                // It goes no further than the read-ahead, and nobody else goes on with it.
+            } else if !(closing && unasked && self.conn.is_held() && self.decide_for_messages()) {
+                // A message that nobody came for is between us and the peer's Close otherwise.
+                break;
+            }
         }
         if self.end.is_some() {
             self.input = Input::default();
@@ -223,7 +307,7 @@ impl Core {
         self.input.keep();
     }
 
-    fn push_ready(&mut self, message: Message) {
+    pub(super) fn push_ready(&mut self, message: Message) {
         self.ready_size += message.len() + MESSAGE_OVERHEAD;
         self.ready.push_back(message);
     }
@@ -237,7 +321,14 @@ impl Core {
     pub(crate) fn wants_input(&self) -> bool {
         self.end.is_none()
             && self.input.is_empty()
+            && !self.has_part()
+            && !self.conn.is_held()
             && (!self.is_read_ahead_full() || self.conn.close_queued())
+    }
+
+    /// Whether decoding ended before the input did, since this was asked last.
+    pub(crate) fn take_pause(&mut self) -> bool {
+        std::mem::take(&mut self.paused)
     }
 
     /// Bytes that were read into the thread's buffer.
@@ -254,17 +345,24 @@ impl Core {
                     self.push_ready(message);
                 }
             }
-            event => self.handle_other(&event),
+            event => drop(self.handle_other(event)),
         }
     }
 
     /// Nobody will take what is received: drop it, and what follows.
     pub(crate) fn discard_received(&mut self) {
-        self.discard = true;
+        self.discard_incoming();
         self.ready = VecDeque::new();
         self.ready_size = 0;
         // What is in the middle of the input may be the peer's Close.
         self.read_ahead();
+    }
+
+    /// Nobody is left to receive.
+    pub(crate) fn leave_unattended(&mut self) {
+        self.unattended = true;
+        self.discard_received();
+        self.settle();
     }
 
     // ===== the end =====
@@ -276,6 +374,9 @@ impl Core {
             // With our Close on its way already there is nothing to answer.
             self.settled = self.conn.close_queued();
             self.end = Some(end);
+            if self.unattended {
+                self.settle();
+            }
         }
     }
 
@@ -368,15 +469,43 @@ impl Core {
 
     /// Whether a further message may be queued.
     pub(crate) fn can_send(&self) -> bool {
-        // One message is taken in any case.
-        self.conn.queued() < self.config.limits.output_mark || !self.conn.has_output()
+        self.conn.queued() < self.mark
+    }
+
+    /// Lets no further message in before everything is written. Without this, who flushes would
+    /// have to wait for a moment in which nobody else has sent anything.
+    ///
+    /// Ends by itself. The caller [waits](Self::wait) for the flush.
+    pub(crate) fn hold_back(&mut self) {
+        self.mark = 0;
+    }
+
+    /// Sets the mark to what it is when nothing is held back.
+    pub(super) fn set_mark(&mut self) {
+        let mark = self.config.limits.output_mark;
+        // Between whole messages there may be one of any length in the queue beyond the mark. Parts come
+        // without end, and half of it is enough to keep the transport busy.
+        let mark = if self.conn.is_message_open() { mark / 2 } else { mark };
+        // One is taken in any case.
+        self.mark = mark.max(1);
     }
 
     pub(crate) fn send(&mut self, message: Message) -> Result<(), Error> {
         self.check_open()?;
         self.lend_output();
         let len = message.len() as u64;
-        self.conn.send(message).map_err(|_| Error::new(Kind::Closed))?;
+        self.conn.send(message).map_err(send_error)?;
+        self.stats.messages_sent += 1;
+        self.stats.bytes_sent += len;
+        Ok(())
+    }
+
+    #[cfg(feature = "deflate")]
+    pub(crate) fn send_uncompressed(&mut self, message: Message) -> Result<(), Error> {
+        self.check_open()?;
+        self.lend_output();
+        let len = message.len() as u64;
+        self.conn.send_uncompressed(message).map_err(send_error)?;
         self.stats.messages_sent += 1;
         self.stats.bytes_sent += len;
         Ok(())
@@ -415,7 +544,7 @@ impl Core {
         self.gone || (!self.conn.has_output() && !self.unflushed)
     }
 
-    fn lend_output(&mut self) {
+    pub(super) fn lend_output(&mut self) {
         if !self.conn.has_output() {
             self.conn.give_buffer(scratch::take_write());
         }
@@ -446,6 +575,9 @@ impl Core {
             if self.is_due(wait)
                 && let Some(waker) = self.waiters[wait as usize].take()
             {
+                if matches!(wait, Wait::Flush) {
+                    self.set_mark();
+                }
                 if waker.will_wake(own) {
                     is_own = true;
                 } else {
@@ -470,12 +602,36 @@ impl Core {
         }
         // Each is what the operation itself looks at: whoever is woken for nothing waits again,
         // and would be woken again, in one endless poll.
-        let over = self.gone || self.end.is_some();
         match wait {
-            Wait::Recv => over || !self.ready.is_empty() || !self.input.is_empty(),
+            Wait::Recv => {
+                self.is_over()
+                    || !self.ready.is_empty()
+                    || !self.input.is_empty()
+                    || self.is_part_due()
+            }
             Wait::Send => self.gone || self.conn.close_queued() || self.can_send(),
             Wait::Flush => self.is_flushed(),
+            Wait::Turn => self.is_turn(),
             Wait::Close => self.is_closed(),
         }
+    }
+}
+
+/// What a session has to act on.
+impl Exchanged for Core {
+    fn demands(&self) -> u8 {
+        [
+            self.conn.has_output(),
+            self.conn.close_queued(),
+            self.wants_input(),
+            self.end.is_some(),
+            self.settled,
+            self.gone,
+            self.is_anyone_due(),
+        ]
+        .into_iter()
+        .enumerate()
+        .map(|(bit, demanded)| u8::from(demanded) << bit)
+        .sum()
     }
 }

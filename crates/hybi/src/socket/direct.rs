@@ -69,6 +69,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Direct<T> {
         }
     }
 
+    /// What a session needs to go on with it.
+    pub(crate) fn into_parts(self) -> (Core, Driver<T>, Signals) {
+        let driver = self.driver.into_inner().unwrap_or_else(PoisonError::into_inner);
+        (self.core, driver, self.signals)
+    }
+
     /// Runs `f`, which registers the socket's own waker with the transport, for `side`.
     fn drive<R>(
         &mut self,
@@ -80,8 +86,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Direct<T> {
         let driver = self.driver.get_mut().unwrap_or_else(PoisonError::into_inner);
         driver.begin();
         let result = f(&mut self.core, driver, &mut Context::from_waker(&self.waker));
-        if result.is_pending() {
-            driver.rest();
+        match side {
+            _ if result.is_pending() => driver.rest(),
+            Side::Recv => driver.pause(),
+            Side::Send => {}
         }
         self.core.keep_input();
         driver.signal(&self.core, &self.signals);
@@ -89,9 +97,20 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Direct<T> {
     }
 
     pub(crate) fn poll_recv(&mut self, cx: &Context<'_>) -> Poll<Result<Option<Message>, Error>> {
+        self.poll_next(cx, Core::next, |core| core.report().map(|()| None))
+    }
+
+    /// Receives until `next` gives something, or `end` says what it is told at the end.
+    #[inline]
+    pub(crate) fn poll_next<M>(
+        &mut self,
+        cx: &Context<'_>,
+        mut next: impl FnMut(&mut Core) -> Option<Next<M>>,
+        end: impl FnOnce(&mut Core) -> Result<Option<M>, Error>,
+    ) -> Poll<Result<Option<M>, Error>> {
         self.drive(Side::Recv, cx, |core, driver, cx| {
             loop {
-                match core.next() {
+                match next(core) {
                     Some(Next::Message(message)) => {
                         // A pong does not wait for the next call.
                         let _ = driver.poll_flush(core, cx);
@@ -100,7 +119,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Direct<T> {
                     Some(Next::End) => {
                         core.settle();
                         if driver.poll_end(core, cx).is_ready() {
-                            return Poll::Ready(core.report().map(|()| None));
+                            return Poll::Ready(end(core));
                         }
                         ready!(driver.poll_deadlines(core, cx));
                     }

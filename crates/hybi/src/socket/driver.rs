@@ -32,6 +32,7 @@ use tokio::{
 use tokio_util::io::poll_read_buf;
 
 use super::{
+    arrival::Arrival,
     config::{Config, Timeouts},
     core::{Core, End},
     error::Timeout,
@@ -46,6 +47,9 @@ const COALESCED: usize = 64 * 1024;
 
 /// How much is read before other tasks have their turn.
 const READ_BUDGET: usize = 64 * 1024;
+
+/// How much of a message in parts is read at once: all of it is in memory until it was taken.
+const PARTS_READ: usize = 32 * 1024;
 
 /// What a read costs of it, however short it is.
 const READ_COST: usize = 4 * 1024;
@@ -71,8 +75,6 @@ pub(crate) struct Driver<T> {
     /// The runtime has a clock.
     has_clock: bool,
     deadlines: Deadlines,
-    /// How many messages were received when `deadlines.assembly` was set: it is one message's.
-    assembly_of: u64,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -85,8 +87,8 @@ struct Deadlines {
     hold: Option<Instant>,
     /// A write is to make progress.
     stall: Option<Instant>,
-    /// The message that has begun is to be complete.
-    assembly: Option<Instant>,
+    /// The message that has begun is to be complete, or some more of it there.
+    arrival: Arrival,
     /// The present stage is over.
     stage: Option<Instant>,
 }
@@ -94,12 +96,13 @@ struct Deadlines {
 impl Deadlines {
     #[inline]
     fn is_empty(&self) -> bool {
-        let Self { close, hold, stall, assembly, stage } = self;
-        [close, hold, stall, assembly, stage].into_iter().all(Option::is_none)
+        let Self { close, hold, stall, arrival, stage } = self;
+        arrival.is_off() && [close, hold, stall, stage].into_iter().all(Option::is_none)
     }
 
     fn next(&self) -> Option<Instant> {
-        [self.close, self.hold, self.stall, self.assembly, self.stage].into_iter().flatten().min()
+        let Self { close, hold, stall, ref arrival, stage } = *self;
+        [close, hold, stall, arrival.due(), stage].into_iter().flatten().min()
     }
 }
 
@@ -119,7 +122,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             budget: READ_BUDGET,
             has_clock: false,
             deadlines: Deadlines::default(),
-            assembly_of: 0,
             timer: None,
         }
     }
@@ -137,6 +139,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         if !self.has_clock {
             drop(tokio::time::sleep(Duration::ZERO));
             self.has_clock = true;
+        }
+    }
+
+    /// Nothing is read before the user comes back.
+    #[inline]
+    pub(crate) fn pause(&mut self) {
+        if !self.deadlines.arrival.is_off() {
+            self.deadlines.arrival.pause();
         }
     }
 
@@ -200,6 +210,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     /// Reads once. Ready when something was read or the end was found.
     pub(crate) fn poll_fill(&mut self, core: &mut Core, cx: &mut Context<'_>) -> Poll<()> {
         ready!(self.poll_budget(cx));
+        if core.take_pause() {
+            return pin!(tokio::task::yield_now()).poll(cx);
+        }
         let Some(io) = &mut self.io else { return Poll::Pending };
         let result = if let Some(mut space) = core.conn.payload_space() {
             let result = ready!(poll_read_buf(Pin::new(io), cx, &mut space));
@@ -209,7 +222,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             result
         } else {
             let mut buffer = scratch::take_read();
-            let mut read = ReadBuf::new(&mut buffer);
+            let size = if core.is_in_parts() { PARTS_READ } else { buffer.len() };
+            let mut read = ReadBuf::new(&mut buffer[..size]);
             match Pin::new(io).poll_read(cx, &mut read) {
                 Poll::Pending => {
                     scratch::give_read(buffer);
@@ -370,12 +384,16 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             let timeouts = &self.config.timeouts;
             let deadlines = &mut self.deadlines;
             let open = core.end().is_none();
-            if self.assembly_of != core.stats.messages_received {
-                self.assembly_of = core.stats.messages_received;
-                deadlines.assembly = None;
+            if !open || !core.conn.is_mid_message() {
+                deadlines.arrival.stop();
+            } else if core.wants_input() {
+                let allowed =
+                    if core.is_in_parts() { timeouts.progress } else { timeouts.assembly };
+                deadlines.arrival.run(core.arrivals(), allowed, deadline);
+            } else {
+                deadlines.arrival.pause();
             }
             want(&mut deadlines.close, open && core.conn.close_queued(), timeouts.close);
-            want(&mut deadlines.assembly, open && core.conn.is_mid_message(), timeouts.assembly);
             want(&mut deadlines.hold, !open && !core.is_settled(), timeouts.close);
         }
         let Some(mut next) = self.deadlines.next() else { return Poll::Pending };
@@ -400,9 +418,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         let passed = |deadline: &mut Option<Instant>| {
             deadline.take_if(|deadline| *deadline <= now).is_some()
         };
-        let Deadlines { close, hold, stall, assembly, stage } = &mut self.deadlines;
+        let Deadlines { close, hold, stall, arrival, stage } = &mut self.deadlines;
         let (close, hold, stall) = (passed(close), passed(hold), passed(stall));
-        let (assembly, stage) = (passed(assembly), passed(stage));
+        let (late, stage) = (arrival.passed(now), passed(stage));
         if stage && self.stage == Stage::Flushing {
             self.time_out(core, Timeout::Write);
         } else if stage {
@@ -411,7 +429,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             self.time_out(core, Timeout::Write);
         } else if close {
             self.time_out(core, Timeout::Close);
-        } else if assembly {
+        } else if late {
             core.finish(End::Violation(Violation::MessageTooSlow));
         } else if hold {
             core.settle();

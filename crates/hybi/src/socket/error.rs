@@ -23,6 +23,10 @@ pub(crate) enum Kind {
     TimedOut(Timeout),
     /// The socket was aborted at this end.
     Aborted,
+    /// The peer closed in the middle of the message that was being read.
+    Incomplete,
+    /// What was to be sent could not be had.
+    Body(Arc<dyn std::error::Error + Send + Sync>),
     /// Data after the Close.
     Closed,
     /// The caller's argument cannot be sent.
@@ -54,14 +58,41 @@ impl Error {
         matches!(*self.kind, Kind::Disconnected | Kind::Io(_) | Kind::TimedOut(_) | Kind::Aborted)
     }
 
+    /// The message that is read in parts will never be complete, because the peer closed in the middle of
+    /// it. What was read of it is not the message.
+    #[must_use]
+    pub fn is_incomplete(&self) -> bool {
+        matches!(*self.kind, Kind::Incomplete)
+    }
+
+    /// The body that was to be sent failed; what with is the [source](std::error::Error::source).
+    #[must_use]
+    pub fn is_body(&self) -> bool {
+        matches!(*self.kind, Kind::Body(_))
+    }
+
+    pub(crate) fn into_io(self) -> io::Error {
+        let kind = match &*self.kind {
+            Kind::Io(error) => error.kind(),
+            Kind::Disconnected | Kind::Incomplete => io::ErrorKind::UnexpectedEof,
+            Kind::Violation(_) => io::ErrorKind::InvalidData,
+            Kind::TimedOut(_) => io::ErrorKind::TimedOut,
+            Kind::Aborted => io::ErrorKind::ConnectionAborted,
+            Kind::Closed => io::ErrorKind::BrokenPipe,
+            Kind::Unsendable(_) => io::ErrorKind::InvalidInput,
+            Kind::Body(_) => io::ErrorKind::Other,
+        };
+        io::Error::new(kind, self)
+    }
+
     /// A deadline of [`Timeouts`](super::Timeouts) passed.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         matches!(*self.kind, Kind::TimedOut(_))
     }
 
-    /// The argument cannot be sent: the ping or the reason of a Close is too long, or the code is not
-    /// this end's to send. Nothing was done.
+    /// The argument cannot be sent: the ping or the reason of a Close is too long, the code is not this
+    /// end's to send, or what is sent as text is not UTF-8. Nothing was done.
     #[must_use]
     pub fn is_unsendable(&self) -> bool {
         matches!(*self.kind, Kind::Unsendable(_))
@@ -101,6 +132,8 @@ impl fmt::Display for Error {
             Kind::Violation(_) => "the peer broke the WebSocket protocol",
             Kind::TimedOut(Timeout::Close) => "the peer did not answer the Close in time",
             Kind::TimedOut(Timeout::Write) => "the peer did not take any data in time",
+            Kind::Incomplete => "the peer closed in the middle of the message",
+            Kind::Body(_) => "the body to be sent failed",
             Kind::Aborted => "the connection was aborted",
             Kind::Closed => "the socket is closed for sending",
             Kind::Unsendable(why) => why,
@@ -112,6 +145,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &*self.kind {
             Kind::Io(error) => Some(&**error),
+            Kind::Body(error) => Some(&**error),
             Kind::Violation(violation) => Some(violation),
             _ => None,
         }

@@ -8,6 +8,9 @@
 //!   watches deadlines while the handler is busy with something else, and writes everything that
 //!   the handler sent in one go when the handler yields.
 //!
+//! [`WebSocket::split`] gives independent halves for tasks of their own: a [`Receiver`], and a [`Sender`]
+//! of which there can be any number.
+//!
 //! # Example
 //!
 //! ```
@@ -33,25 +36,39 @@
 //! # }
 //! ```
 
+mod arrival;
 mod config;
 mod core;
+mod crowd;
 mod direct;
 mod driver;
 mod error;
+mod exchange;
+mod parts;
+mod reader;
+mod receiver;
 mod scratch;
+mod sender;
 mod session;
 mod shared;
 mod signals;
+mod split;
 mod stream;
 mod websocket;
+mod writer;
 
 pub use self::{
     config::{Config, Timeouts},
     core::Stats,
     error::Error,
+    reader::{Half, MessageReader},
+    receiver::Receiver,
+    sender::Sender,
     session::{Control, Ended, HandlerEnd, Session},
     signals::{Closed, Closing},
+    split::{ReuniteError, SplitTask},
     websocket::WebSocket,
+    writer::MessageWriter,
 };
 
 /// Any error of a handler.

@@ -22,6 +22,7 @@ use super::{
     driver::Driver,
     error::Error,
     shared::{Requests, Shared, turn},
+    signals::Signals,
     websocket::WebSocket,
 };
 use crate::proto::{CloseCode, CloseFrame, CloseReason};
@@ -86,7 +87,7 @@ where
         handler: impl FnOnce(WebSocket<T>) -> F,
     ) -> Self {
         let config = config.into();
-        let shared = Shared::new(Core::new(Arc::clone(&config), early));
+        let shared = Shared::new(Core::new(Arc::clone(&config), early), Signals::default());
         let socket = WebSocket::in_session(Arc::clone(&shared), &config);
         Self {
             driver: Driver::new(io, config),
@@ -94,6 +95,11 @@ where
             handler: Some(Box::pin(handler(socket))),
             handler_end: HandlerEnd::Dropped,
         }
+    }
+
+    /// A session without a handler: it goes on until its socket is closed or dropped.
+    pub(crate) fn without_handler(driver: Driver<T>, shared: Arc<Shared>) -> Self {
+        Self { driver, shared, handler: None, handler_end: HandlerEnd::Returned }
     }
 
     /// What closes or aborts this session from elsewhere.
@@ -130,7 +136,8 @@ where
     }
 
     fn apply(&mut self, core: &mut Core, requests: Requests) {
-        let Requests { abort, disconnect, send, close, detach, dropped } = requests;
+        let Requests { abort, disconnect, send, close, give_up, skip, detach, deaf, dropped } =
+            requests;
         if abort || disconnect {
             self.driver.abort(core);
         }
@@ -139,12 +146,21 @@ where
         }
         for message in send {
             // A failure shows at the sender's next operation.
-            let _ = core.send(message);
+            let _ = core.send_behind(message);
+        }
+        if let Some(frame) = give_up {
+            core.give_up(frame);
+        }
+        if skip {
+            core.skip();
         }
         if let Some(frame) = close {
             core.start_close(frame);
         }
         core.detached |= detach;
+        if deaf {
+            core.leave_unattended();
+        }
         if dropped {
             core.start_close(CloseFrame::new(CloseCode::NORMAL, CloseReason::default()));
             core.discard_received();
@@ -181,6 +197,10 @@ where
                 self.driver.signal(&core, &self.shared.signals);
                 // The handler may have made room for more to be read.
                 moved = core.is_anyone_due() || (!reads && core.wants_input());
+            }
+            if core.take_pause() {
+                moved = true;
+                rounds = 1;
             }
             rounds -= 1;
             if (moved || filled) && rounds > 0 {

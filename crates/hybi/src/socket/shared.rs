@@ -9,51 +9,23 @@
 
 use std::{
     cell::RefCell,
-    mem::{self, ManuallyDrop},
+    mem::ManuallyDrop,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     task::{Context, Poll, Waker},
 };
 
 use super::{
     config::Config,
     core::{Core, End},
+    exchange::{Exchange, Wake},
     signals::Signals,
 };
 use crate::proto::{CloseFrame, Message};
 
-#[derive(Default)]
 pub(crate) struct Shared {
-    slot: Mutex<Slot>,
+    exchange: Exchange<Core, Requests>,
     pub(crate) signals: Signals,
-}
-
-#[derive(Default)]
-struct Slot {
-    /// `None` while the session has it.
-    core: Option<Box<Core>>,
-    /// The session's task, once it was polled and until it is over.
-    session: Option<Waker>,
-    /// The session is in a poll, and looks at the requests before it ends.
-    busy: bool,
-    /// Operations that found the core out.
-    waiting: Vec<Waker>,
-    /// Rare, and so not worth their room in every socket.
-    requests: Option<Box<Requests>>,
-}
-
-impl Slot {
-    fn requests(&mut self) -> &mut Requests {
-        self.requests.get_or_insert_default()
-    }
-
-    fn wake_session(&self) {
-        if !self.busy
-            && let Some(session) = &self.session
-        {
-            session.wake_by_ref();
-        }
-    }
 }
 
 /// What others ask of the session, whether or not the core is at hand.
@@ -65,9 +37,15 @@ pub(crate) struct Requests {
     pub(crate) disconnect: bool,
     pub(crate) send: Vec<Message>,
     pub(crate) close: Option<CloseFrame>,
+    /// The message that is sent in parts will not be finished.
+    pub(crate) give_up: Option<CloseFrame>,
+    /// Nobody wants the rest of the message that is received in parts.
+    pub(crate) skip: bool,
     /// The user's end may outlive the handler.
     pub(crate) detach: bool,
-    /// The user's end is gone.
+    /// Nobody is left to receive.
+    pub(crate) deaf: bool,
+    /// The user's end is gone, or both halves of it.
     pub(crate) dropped: bool,
 }
 
@@ -108,50 +86,50 @@ fn replace_turn(turn: Option<Turn>) -> Option<Turn> {
 }
 
 impl Shared {
-    pub(crate) fn new(core: Core) -> Arc<Self> {
-        let slot = Slot { core: Some(Box::new(core)), ..Slot::default() };
-        Arc::new(Self { slot: Mutex::new(slot), signals: Signals::default() })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Slot> {
-        // Nothing panics while it is locked.
-        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn new(core: Core, signals: Signals) -> Arc<Self> {
+        Arc::new(Self { exchange: Exchange::new(core), signals })
     }
 
     /// Gives the core to an operation of the socket's user. Pending while the session has it on
     /// another thread.
     #[inline]
     pub(crate) fn poll_core<R>(&self, cx: &Context<'_>, f: impl FnOnce(&mut Core) -> R) -> Poll<R> {
-        match self.access(f, |slot| {
-            if !slot.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
-                slot.waiting.push(cx.waker().clone());
-            }
-        }) {
+        match self.in_turn(f) {
             Ok(result) => Poll::Ready(result),
-            Err(_) => Poll::Pending,
+            Err(f) => self.exchange.poll(cx, Wake::Session, f),
+        }
+    }
+
+    /// Like [`poll_core`](Self::poll_core), for what need not be written before something else is, or
+    /// before [`wake`](Self::wake).
+    pub(crate) fn poll_core_quietly<R>(
+        &self,
+        cx: &Context<'_>,
+        f: impl FnOnce(&mut Core) -> R,
+    ) -> Poll<R> {
+        match self.in_turn(f) {
+            Ok(result) => Poll::Ready(result),
+            Err(f) => self.exchange.poll(cx, Wake::Nobody, f),
         }
     }
 
     /// Gives the core to `f`, or asks the session for what `otherwise` says.
     pub(crate) fn core_or_request<R>(
         &self,
+        wake: Wake,
         f: impl FnOnce(&mut Core) -> R,
         otherwise: impl FnOnce(&mut Requests) -> R,
     ) -> R {
-        let mut otherwise = Some(otherwise);
-        let mut asked = None;
-        let result = self.access(f, |slot| {
-            asked = otherwise.take().map(|otherwise| otherwise(slot.requests()));
-        });
-        result.unwrap_or_else(|()| asked.expect("asked where the core is not given"))
+        match self.in_turn(f) {
+            Ok(result) => result,
+            Err(f) => self.exchange.visit_or_request(wake, f, otherwise),
+        }
     }
 
+    /// Gives the core to `f` if it is in a turn of this thread, else `f` back.
     #[inline]
-    fn access<R, F>(&self, f: F, absent: impl FnOnce(&mut Slot)) -> Result<R, ()>
-    where
-        F: FnOnce(&mut Core) -> R,
-    {
-        let in_turn = TURN.with_borrow_mut(|turn| {
+    fn in_turn<R, F: FnOnce(&mut Core) -> R>(&self, f: F) -> Result<R, F> {
+        TURN.with_borrow_mut(|turn| {
             let mut next = turn.as_mut();
             while let Some(turn) = next {
                 if std::ptr::eq(turn.owner, self) {
@@ -160,42 +138,22 @@ impl Shared {
                 next = turn.outer.as_deref_mut();
             }
             Err(f)
-        });
-        match in_turn {
-            Ok(result) => Ok(result),
-            Err(f) => self.access_outside(f, absent),
-        }
+        })
     }
 
-    #[cold]
-    fn access_outside<R>(
-        &self,
-        f: impl FnOnce(&mut Core) -> R,
-        absent: impl FnOnce(&mut Slot),
-    ) -> Result<R, ()> {
-        let mut slot = self.lock();
-        let Some(core) = &mut slot.core else {
-            absent(&mut slot);
-            return Err(());
-        };
-        let result = f(core);
-        slot.wake_session();
-        Ok(result)
+    /// Has the session do what was left to it quietly.
+    pub(crate) fn wake(&self) {
+        self.exchange.wake();
     }
 
     /// Asks something of the session.
     pub(crate) fn request(&self, change: impl FnOnce(&mut Requests)) {
-        let mut slot = self.lock();
-        change(slot.requests());
-        slot.wake_session();
+        self.exchange.request(change);
     }
 
     /// The session begins a poll.
     pub(crate) fn take(&self) -> (Box<Core>, Option<Box<Requests>>) {
-        let mut slot = self.lock();
-        slot.busy = true;
-        let core = slot.core.take().expect("a session that is not over puts the core back");
-        (core, slot.requests.take())
+        self.exchange.take()
     }
 
     /// The session ends a poll. When something was asked of it meanwhile, it gets the core back.
@@ -204,38 +162,21 @@ impl Shared {
         core: Box<Core>,
         waker: &Waker,
     ) -> Option<(Box<Core>, Option<Box<Requests>>)> {
-        let mut slot = self.lock();
-        if slot.requests.is_some() {
-            return Some((core, slot.requests.take()));
-        }
-        slot.core = Some(core);
-        slot.busy = false;
-        match &mut slot.session {
-            Some(session) => session.clone_from(waker),
-            None => slot.session = Some(waker.clone()),
-        }
-        let waiting = mem::take(&mut slot.waiting);
-        drop(slot);
-        waiting.into_iter().for_each(Waker::wake);
-        None
+        self.exchange.put(core, waker)
     }
 
     /// The session is over. The core stays, so that what was received can still be taken.
     pub(crate) fn end(&self, mut core: Box<Core>) {
         core.set_gone();
         core.notify(Waker::noop());
-        let mut slot = self.lock();
-        slot.core = Some(core);
-        slot.session = None;
-        let waiting = mem::take(&mut slot.waiting);
-        drop(slot);
+        // Before anybody who waits for the core learns of it.
         self.signals.set_closed();
-        waiting.into_iter().for_each(Waker::wake);
+        self.exchange.end(core);
     }
 
     /// The session was dropped, perhaps before it was over, or panicked and has lost the core.
     pub(crate) fn abandon(&self, config: &Arc<Config>) {
-        let core = self.lock().core.take();
+        let core = self.exchange.seize();
         let mut core = core.unwrap_or_else(|| Box::new(Core::new(Arc::clone(config), &[])));
         if !core.is_gone() {
             core.fail(End::Aborted);

@@ -72,6 +72,13 @@ impl Signals {
     }
 }
 
+/// Nobody is left who could move the socket.
+impl Drop for Signals {
+    fn drop(&mut self) {
+        self.set_closed();
+    }
+}
+
 type Waiting = Pin<Box<WaitForCancellationFutureOwned>>;
 
 macro_rules! signal {

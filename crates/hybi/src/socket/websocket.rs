@@ -5,6 +5,7 @@ use std::{
     fmt,
     future::poll_fn,
     marker::PhantomData,
+    ops::Deref,
     sync::Arc,
     task::{Context, Poll, ready},
 };
@@ -18,6 +19,7 @@ use super::{
     core::{Core, End, Next, Wait},
     direct::Direct,
     error::{Error, Kind},
+    exchange::Wake,
     shared::Shared,
     signals::{Closed, Closing},
 };
@@ -38,27 +40,53 @@ use crate::proto::{CloseCode, CloseFrame, CloseReason, Message, Role};
 /// computation after a `send` should `flush` first. A handler's socket that is moved to another task
 /// works the same; what it sends leaves at once.
 ///
+/// [`split`](Self::split) makes halves of either for tasks of their own.
+///
 /// # Dropping
 ///
 /// Dropping a socket made by [`new`](Self::new) without [`close`](Self::close) drops the transport;
 /// the peer sees an abnormal closure (1006). A session closes with 1000 instead.
 #[must_use]
 pub struct WebSocket<T> {
-    inner: Inner<T>,
-    role: Role,
-    subprotocol: Option<ByteString>,
-    peer_close: Option<Box<CloseFrame>>,
+    pub(crate) inner: Inner<T>,
+    pub(crate) role: Role,
+    pub(crate) subprotocol: Option<ByteString>,
+    pub(crate) peer_close: Option<Box<CloseFrame>>,
 }
 
-enum Inner<T> {
+pub(crate) enum Inner<T> {
     Direct(Box<Direct<T>>),
-    Session(Arc<Shared>, PhantomData<fn() -> T>),
+    Session(Handle, PhantomData<fn() -> T>),
+}
+
+/// The user's end of what a session drives, whole or in halves. Dropping it closes the socket.
+pub(crate) struct Handle(Arc<Shared>);
+
+impl Handle {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self(shared)
+    }
+}
+
+impl Deref for Handle {
+    type Target = Shared;
+
+    #[inline]
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.request(|requests| requests.dropped = true);
+    }
 }
 
 impl<T> WebSocket<T> {
     pub(crate) fn in_session(shared: Arc<Shared>, config: &Config) -> Self {
         Self {
-            inner: Inner::Session(shared, PhantomData),
+            inner: Inner::Session(Handle::new(shared), PhantomData),
             role: config.role,
             subprotocol: config.subprotocol.clone(),
             peer_close: None,
@@ -194,9 +222,32 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
     /// is queued it is sent even if the future is dropped; a socket made by [`new`](Self::new)
     /// writes the rest of it with its next operation.
     pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), Error> {
-        let mut message = Some(message.into());
+        self.send_by(message.into(), Core::send).await
+    }
+
+    /// Sends a message as [`send`](Self::send) does, uncompressed whatever was agreed on: for one that holds a
+    /// secret beside what others may choose. See [`Deflate`](crate::proto::Deflate).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`send`](Self::send).
+    ///
+    /// # Cancel safety
+    ///
+    /// That of [`send`](Self::send).
+    #[cfg(feature = "deflate")]
+    pub async fn send_uncompressed(&mut self, message: impl Into<Message>) -> Result<(), Error> {
+        self.send_by(message.into(), Core::send_uncompressed).await
+    }
+
+    async fn send_by(
+        &mut self,
+        message: Message,
+        send: impl Fn(&mut Core, Message) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut message = Some(message);
         poll_fn(|cx| {
-            ready!(self.poll_feed(cx, &mut message))?;
+            ready!(self.poll_feed(cx, &mut message, &send))?;
             match self.inner {
                 Inner::Direct(_) => self.poll_flush(cx),
                 Inner::Session(..) => Poll::Ready(Ok(())),
@@ -217,7 +268,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
     /// This method is cancel safe: the message is queued as a whole or not at all.
     pub async fn feed(&mut self, message: impl Into<Message>) -> Result<(), Error> {
         let mut message = Some(message.into());
-        poll_fn(|cx| self.poll_feed(cx, &mut message)).await
+        poll_fn(|cx| self.poll_feed(cx, &mut message, Core::send)).await
     }
 
     /// Queues `message` once the queue is below the mark. Ready from then on.
@@ -225,11 +276,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
         &mut self,
         cx: &mut Context<'_>,
         message: &mut Option<Message>,
+        send: impl Fn(&mut Core, Message) -> Result<(), Error>,
     ) -> Poll<Result<(), Error>> {
         if message.is_none() {
             return Poll::Ready(Ok(()));
         }
-        let mut send = |core: &mut Core| message.take().map_or(Ok(()), |it| core.send(it));
+        let mut send = |core: &mut Core| message.take().map_or(Ok(()), |it| send(core, it));
         match &mut self.inner {
             Inner::Direct(direct) => {
                 ready!(direct.poll_ready(cx));
@@ -359,7 +411,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
     ///
     /// That of [`close`](Self::close).
     pub async fn close_with(&mut self, code: CloseCode, reason: &str) -> Result<(), Error> {
-        let frame = self.close_frame(code, reason)?;
+        let frame = close_frame(self.role, code, reason)?;
         poll_fn(|cx| self.poll_close(&frame, cx)).await
     }
 
@@ -373,7 +425,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
     ///
     /// A `reason` of more than 123 bytes, or a server that closes with 1010.
     pub fn start_close(&mut self, code: CloseCode, reason: &str) -> Result<(), Error> {
-        let frame = self.close_frame(code, reason)?;
+        let frame = close_frame(self.role, code, reason)?;
         self.start_close_frame(frame)
     }
 
@@ -385,10 +437,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
     ///
     /// A server that closes with 1010.
     pub fn start_close_frame(&mut self, frame: CloseFrame) -> Result<(), Error> {
-        self.check_code(frame.code())?;
+        check_code(self.role, frame.code())?;
         match &mut self.inner {
             Inner::Direct(direct) => direct.core.start_close(frame),
             Inner::Session(shared, _) => shared.core_or_request(
+                Wake::Session,
                 |core| core.start_close(frame.clone()),
                 |requests| requests.close = Some(frame.clone()),
             ),
@@ -404,6 +457,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
                 let message = Cell::new(Some(message));
                 let take = || message.take().expect("one of the two is called, once");
                 shared.core_or_request(
+                    Wake::Session,
                     |core| core.send(take()),
                     |requests| {
                         requests.send.push(take());
@@ -421,6 +475,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
         match &mut self.inner {
             Inner::Direct(direct) => direct.abort(),
             Inner::Session(shared, _) => shared.core_or_request(
+                Wake::Session,
                 |core| core.fail(End::Aborted),
                 |requests| requests.disconnect = true,
             ),
@@ -435,24 +490,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
     /// [`new`](Self::new).
     pub fn detach(self) -> Self {
         if let Inner::Session(shared, _) = &self.inner {
-            shared.core_or_request(|core| core.detached = true, |requests| requests.detach = true);
+            shared.core_or_request(
+                Wake::Session,
+                |core| core.detached = true,
+                |requests| requests.detach = true,
+            );
         }
         self
-    }
-
-    fn check_code(&self, code: Option<CloseCode>) -> Result<(), Error> {
-        if self.role == Role::Server && code == Some(CloseCode::MANDATORY_EXTENSION) {
-            return Err(Error::new(Kind::Unsendable("only a client closes with 1010")));
-        }
-        Ok(())
-    }
-
-    fn close_frame(&self, code: CloseCode, reason: &str) -> Result<CloseFrame, Error> {
-        self.check_code(Some(code))?;
-        let reason = CloseReason::new(reason).map_err(|_| {
-            Error::new(Kind::Unsendable("the reason of a Close has at most 123 bytes"))
-        })?;
-        Ok(CloseFrame::new(code, reason))
     }
 
     pub(crate) fn poll_close(
@@ -481,15 +525,20 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
     }
 }
 
-impl<T> Drop for WebSocket<T> {
-    fn drop(&mut self) {
-        match &self.inner {
-            Inner::Direct(direct) => direct.signals.set_closed(),
-            Inner::Session(shared, _) => {
-                shared.request(|requests| requests.dropped = true);
-            }
-        }
+/// Whether this end may send a Close with `code`.
+pub(crate) fn check_code(role: Role, code: Option<CloseCode>) -> Result<(), Error> {
+    if role == Role::Server && code == Some(CloseCode::MANDATORY_EXTENSION) {
+        return Err(Error::new(Kind::Unsendable("only a client closes with 1010")));
     }
+    Ok(())
+}
+
+/// The Close that this end sends for `code` and `reason`.
+pub(crate) fn close_frame(role: Role, code: CloseCode, reason: &str) -> Result<CloseFrame, Error> {
+    check_code(role, Some(code))?;
+    let reason = CloseReason::new(reason)
+        .map_err(|_| Error::new(Kind::Unsendable("the reason of a Close has at most 123 bytes")))?;
+    Ok(CloseFrame::new(code, reason))
 }
 
 impl<T> fmt::Debug for WebSocket<T> {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::proto::{
-    CloseCode, CloseFrame, CloseReason, Closed, Event, Limits, Message, Role, Violation,
+    CloseCode, CloseFrame, CloseReason, Event, Limits, Message, Role, SendError, Violation,
 };
 
 use super::pair::{Pair, deliver};
@@ -56,7 +56,7 @@ fn there_is_one_close_and_it_is_behind_every_message() {
             assert!(connection.close(close_frame(1001, "moving")));
             assert!(connection.close_queued());
             assert!(!connection.close(close_frame(1000, "again")));
-            assert_eq!(connection.send("late".into()), Err(Closed));
+            assert_eq!(connection.send("late".into()), Err(SendError::Closed));
             feed(&mut connection, &frame(role, 0x88, b"\x0b\xb8"));
             assert!(!connection.answer_close(), "ours is on its way");
             let frames = parse(&drain(&mut connection));

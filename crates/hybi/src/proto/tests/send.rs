@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 
-use crate::proto::{CloseCode, Closed, Connection, Limits, Message, PingError, Role};
+use crate::proto::{CloseCode, Connection, Limits, Message, PingError, Role, SendError};
 
 use super::wire::{Seen, drain, endpoint, feed, frame, parse};
 
@@ -262,7 +262,7 @@ fn a_ping_holds_125_bytes_and_no_more() {
     assert_eq!(server.ping(vec![0; 125].into()), Ok(()));
     server.close(CloseCode::NORMAL.into());
     assert_eq!(server.ping(Bytes::new()), Err(PingError::Closed));
-    assert_eq!(server.send("x".into()), Err(Closed));
+    assert_eq!(server.send("x".into()), Err(SendError::Closed));
 }
 
 /// M-04, M-05: no key, no frame. Keys are drawn when a frame is written, long after its message was
@@ -278,7 +278,7 @@ fn without_a_key_nothing_more_is_written() {
     let frames = parse(&drain(&mut client));
     assert!(client.output_failed());
     assert_eq!(firsts(&frames), [0x81, 0x02], "whole frames only");
-    assert_eq!(client.send("after".into()), Err(Closed));
+    assert_eq!(client.send("after".into()), Err(SendError::Closed));
     assert_eq!(client.ping(Bytes::new()), Err(PingError::Closed));
     assert!(!client.close(CloseCode::NORMAL.into()));
     feed(&mut client, b"\x89\x00");

@@ -1,0 +1,425 @@
+//! A message that is read as it arrives.
+
+use std::{
+    fmt,
+    future::poll_fn,
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Bytes, BytesMut};
+use futures_core::Stream;
+use http_body::{Body, Frame};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::{
+    core::{Core, Next, Wait},
+    error::{Error, Kind},
+    exchange::Wake,
+    parts::Begun,
+    receiver::Receiver,
+    shared::Shared,
+    split::Halves,
+    websocket::{Inner, WebSocket},
+};
+use crate::proto::{ByteString, CloseFrame, Message, MessageKind};
+
+/// A message that is read as it arrives, however long it is. [`WebSocket::next_message`] and
+/// [`Receiver::next_message`] give it.
+///
+/// At most 32 KiB of it are in memory and wait to be taken; while they do, nothing is read, and the peer's
+/// `send` waits in the end. [`Limits::max_message`] and [`Limits::max_fragments`] do not hold for it.
+/// [`Limits::max_frame`] does, and by default it is as low as the limit on messages: who expects large
+/// frames raises it.
+///
+/// It is also an [`AsyncRead`], a [`Stream`] of chunks, and a [`Body`].
+///
+/// # Dropping
+///
+/// A reader that is dropped before the end skips the rest of the message: it is read and forgotten, and
+/// the next message is the next.
+///
+/// [`Limits::max_message`]: crate::proto::Limits::max_message
+/// [`Limits::max_fragments`]: crate::proto::Limits::max_fragments
+/// [`Limits::max_frame`]: crate::proto::Limits::max_frame
+///
+/// # Example
+///
+/// ```
+/// use hybi::socket::{BoxError, Config, WebSocket};
+/// # use hybi::proto::MessageKind;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), BoxError> {
+/// # let (server, client) = tokio::io::duplex(1024);
+/// # let mut client = WebSocket::new(client, Config::client());
+/// # let uploading = async {
+/// #     let mut message = client.start_message(MessageKind::Binary).await?;
+/// #     for _ in 0..1000 {
+/// #         message.send_chunk(&[7; 5000][..]).await?;
+/// #     }
+/// #     message.finish().await
+/// # };
+/// let mut socket = WebSocket::new(server, Config::server());
+/// # let downloading = async {
+/// let mut bytes = 0;
+/// if let Some(mut message) = socket.next_message().await? {
+///     while let Some(chunk) = message.chunk().await? {
+///         bytes += chunk.len();
+///     }
+/// }
+/// assert_eq!(bytes, 5_000_000);
+/// # Ok::<(), hybi::socket::Error>(())
+/// # };
+/// # let (uploaded, downloaded) = tokio::join!(uploading, downloading);
+/// # uploaded?;
+/// # downloaded?;
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "the message is skipped if it is not read"]
+pub struct MessageReader<'a, T> {
+    source: Source<'a, T>,
+    kind: MessageKind,
+    /// What was received of it and not taken, from `read` on.
+    part: Option<Message>,
+    read: usize,
+    /// More parts follow.
+    more: bool,
+}
+
+impl<'a, T: AsyncRead + AsyncWrite + Unpin> MessageReader<'a, T> {
+    fn new(source: Source<'a, T>, begun: Begun) -> Self {
+        let (kind, part) = match begun {
+            Begun::Whole(message) => (message.kind(), Some(message)),
+            Begun::Open(kind) => (kind, None),
+        };
+        let more = part.is_none();
+        Self { source, kind, part, read: 0, more }
+    }
+
+    /// Whether this is text or binary.
+    #[must_use]
+    pub fn kind(&self) -> MessageKind {
+        self.kind
+    }
+
+    /// Whether this is text.
+    #[must_use]
+    pub fn is_text(&self) -> bool {
+        self.kind == MessageKind::Text
+    }
+
+    /// The next piece of the message, as it has arrived, and never an empty one. `None` at its end.
+    ///
+    /// A chunk of text is UTF-8 and ends with a whole character.
+    ///
+    /// # Errors
+    ///
+    /// The message will not be complete: the peer closed in the middle of it
+    /// ([`Error::is_incomplete`]), is gone ([`Error::is_disconnect`]), broke the protocol
+    /// ([`Error::violation`]), or sent nothing for too long
+    /// ([`Timeouts::progress`](super::Timeouts::progress)). After an error: `None`.
+    ///
+    /// # Cancel safety
+    ///
+    /// This method is cancel safe: a chunk that was not returned is returned by the next call.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        poll_fn(|cx| self.poll_chunk(cx)).await
+    }
+
+    /// Polls [`chunk`](Self::chunk).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`chunk`](Self::chunk).
+    pub fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>> {
+        let is_there = ready!(self.poll_part(cx))?;
+        let bytes = self.part.take().map(Message::into_bytes).filter(|_| is_there);
+        Poll::Ready(Ok(bytes.map(|bytes| bytes.slice(self.read..))))
+    }
+
+    /// Ready when there is something in `part` to be read, or, by `false`, at the end of the message.
+    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Error>> {
+        loop {
+            if self.part.as_ref().is_some_and(|part| self.read < part.len()) {
+                return Poll::Ready(Ok(true));
+            }
+            self.part = None;
+            if !self.more {
+                return Poll::Ready(Ok(false));
+            }
+            let end = |core: &mut Core| Err(core.cut_short());
+            match ready!(self.source.poll_next(cx, Core::next_part, end)) {
+                Ok(Some((part, last))) => {
+                    self.part = Some(part);
+                    self.read = 0;
+                    self.more = !last;
+                }
+                failed => {
+                    self.more = false;
+                    return Poll::Ready(failed.map(|_| false));
+                }
+            }
+        }
+    }
+
+    /// Collects what is left of the message, up to `limit` bytes.
+    ///
+    /// A longer message fails the connection with 1009, as one past
+    /// [`Limits::max_message`](crate::proto::Limits::max_message) does where messages are received
+    /// whole.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`chunk`](Self::chunk), and [`Error::violation`] with
+    /// [`MessageTooBig`](crate::proto::Violation::MessageTooBig). Also, with [`Error::is_incomplete`],
+    /// text of which the beginning of a character was read as [`AsyncRead`].
+    pub async fn into_message(mut self, limit: usize) -> Result<Message, Error> {
+        let mut all = BytesMut::new();
+        // One piece is all, or is it?
+        let mut only = self.chunk().await?.unwrap_or_default();
+        if only.len() > limit {
+            return Err(self.refuse(limit).await);
+        }
+        while let Some(chunk) = self.chunk().await? {
+            if chunk.len() > limit - only.len() - all.len() {
+                return Err(self.refuse(limit).await);
+            }
+            all.extend_from_slice(&std::mem::take(&mut only));
+            all.extend_from_slice(&chunk);
+        }
+        let bytes = if all.is_empty() { only } else { all.freeze() };
+        match self.kind {
+            MessageKind::Binary => Ok(Message::Binary(bytes)),
+            MessageKind::Text => match ByteString::try_from(bytes) {
+                Ok(text) => Ok(Message::Text(text)),
+                Err(_) => Err(Error::new(Kind::Incomplete)),
+            },
+        }
+    }
+
+    /// Fails the connection because the message is longer than `limit`.
+    async fn refuse(mut self, limit: usize) -> Error {
+        self.more = false;
+        let mut refused = false;
+        let result = poll_fn(|cx| {
+            self.source.poll_next(
+                cx,
+                |core| {
+                    if !std::mem::replace(&mut refused, true) {
+                        core.refuse(limit);
+                    }
+                    Some(Next::<()>::End)
+                },
+                |core| Err(core.cut_short()),
+            )
+        })
+        .await;
+        result.err().unwrap_or_else(|| Error::new(Kind::Incomplete))
+    }
+}
+
+impl<T> Drop for MessageReader<'_, T> {
+    fn drop(&mut self) {
+        if self.more {
+            self.source.skip();
+        }
+    }
+}
+
+impl<T> fmt::Debug for MessageReader<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MessageReader")
+            .field("kind", &self.kind)
+            .field("at_end", &(self.part.is_none() && !self.more))
+            .finish_non_exhaustive()
+    }
+}
+
+/// The bytes of the message. Errors are those of [`chunk`](MessageReader::chunk), inside of an
+/// [`io::Error`].
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for MessageReader<'_, T> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if buf.remaining() > 0
+            && ready!(this.poll_part(cx)).map_err(Error::into_io)?
+            && let Some(part) = &this.part
+        {
+            let rest = &part.as_bytes()[this.read..];
+            let n = rest.len().min(buf.remaining());
+            buf.put_slice(&rest[..n]);
+            this.read += n;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The chunks that [`chunk`](MessageReader::chunk) gives. After the end or an error: `None`.
+impl<T: AsyncRead + AsyncWrite + Unpin> Stream for MessageReader<'_, T> {
+    type Item = Result<Bytes, Error>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.get_mut().poll_chunk(cx).map(Result::transpose)
+    }
+}
+
+/// The chunks as data frames; there are no trailers.
+impl<T: AsyncRead + AsyncWrite + Unpin> Body for MessageReader<'_, T> {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let chunk = ready!(self.get_mut().poll_chunk(cx)).transpose();
+        Poll::Ready(chunk.map(|chunk| chunk.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.part.is_none() && !self.more
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
+    /// Waits until the next data message has begun to arrive, and gives what reads it as it arrives,
+    /// however long it is. `None` when the peer has closed.
+    ///
+    /// [`recv`](Self::recv) and this can be used as they come: each gives the next message.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`recv`](Self::recv).
+    ///
+    /// # Cancel safety
+    ///
+    /// This method is cancel safe: the message is there for the next call, or for the next `recv`.
+    pub async fn next_message(&mut self) -> Result<Option<MessageReader<'_, T>>, Error> {
+        Source::Socket(self).begin().await
+    }
+}
+
+impl Receiver {
+    /// Waits until the next data message has begun to arrive, and gives what reads it: see
+    /// [`WebSocket::next_message`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`recv`](Self::recv).
+    ///
+    /// # Cancel safety
+    ///
+    /// This method is cancel safe: the message is there for the next call, or for the next `recv`.
+    pub async fn next_message(&mut self) -> Result<Option<MessageReader<'_, Half>>, Error> {
+        Source::Half(self).begin().await
+    }
+}
+
+/// What a message is read from.
+enum Source<'a, T> {
+    Socket(&'a mut WebSocket<T>),
+    Half(&'a mut Receiver),
+}
+
+impl<'a, T: AsyncRead + AsyncWrite + Unpin> Source<'a, T> {
+    async fn begin(mut self) -> Result<Option<MessageReader<'a, T>>, Error> {
+        let end = |core: &mut Core| core.report().map(|()| None);
+        let begun = poll_fn(|cx| self.poll_next(cx, Core::begin, end)).await?;
+        Ok(begun.map(|begun| MessageReader::new(self, begun)))
+    }
+
+    /// Receives until `next` gives something, or `end` says what it is told at the end.
+    fn poll_next<M>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut next: impl FnMut(&mut Core) -> Option<Next<M>>,
+        end: impl FnOnce(&mut Core) -> Result<Option<M>, Error>,
+    ) -> Poll<Result<Option<M>, Error>> {
+        let (shared, peer_close) = match self {
+            Self::Half(half) => {
+                let halves = half.halves();
+                (&*halves.handle, PeerClose::Halves(halves))
+            }
+            Self::Socket(WebSocket { inner, peer_close, .. }) => match inner {
+                Inner::Session(handle, _) => (&**handle, PeerClose::Socket(peer_close)),
+                Inner::Direct(direct) => {
+                    let result = ready!(direct.poll_next(cx, next, end));
+                    if !matches!(result, Ok(Some(_))) {
+                        *peer_close = direct.core.peer_close();
+                    }
+                    return Poll::Ready(result);
+                }
+            },
+        };
+        ready!(shared.poll_core(cx, |core| match next(core) {
+            Some(Next::Message(message)) => Poll::Ready(Ok(Some(message))),
+            Some(Next::End) => {
+                core.settle();
+                match peer_close {
+                    PeerClose::Socket(peer_close) => *peer_close = core.peer_close(),
+                    PeerClose::Halves(halves) => halves.note_peer_close(core),
+                }
+                Poll::Ready(end(core))
+            }
+            None => {
+                core.wait(Wait::Recv, cx);
+                Poll::Pending
+            }
+        }))
+    }
+}
+
+/// Where the peer's Close is kept for who asks for it later.
+enum PeerClose<'a> {
+    Socket(&'a mut Option<Box<CloseFrame>>),
+    Halves(&'a Halves),
+}
+
+impl<T> Source<'_, T> {
+    /// Nobody wants the rest of the message that is being read.
+    fn skip(&mut self) {
+        let shared: &Shared = match self {
+            Self::Half(half) => &half.halves().handle,
+            Self::Socket(WebSocket { inner, .. }) => match inner {
+                Inner::Session(handle, _) => handle,
+                Inner::Direct(direct) => return direct.core.skip(),
+            },
+        };
+        shared.core_or_request(Wake::Session, Core::skip, |requests| requests.skip = true);
+    }
+}
+
+/// Stands for the transport's type where a message is read from a [`Receiver`] or sent through a
+/// [`Sender`](super::Sender), which do not name it. There is no value of it.
+#[derive(Debug)]
+pub enum Half {}
+
+impl AsyncRead for Half {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match *self {}
+    }
+}
+
+impl AsyncWrite for Half {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+        match *self {}
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match *self {}
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match *self {}
+    }
+}

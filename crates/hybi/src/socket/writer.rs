@@ -1,0 +1,517 @@
+//! A message that is sent as it is made.
+
+use std::{
+    cell::Cell,
+    fmt,
+    future::poll_fn,
+    io,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, Bytes, BytesMut};
+use http_body::Body;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{
+    BoxError,
+    core::{Core, Wait},
+    crowd::Place,
+    error::{Error, Kind},
+    exchange::Wake,
+    reader::Half,
+    sender::Sender,
+    shared::Shared,
+    split::Halves,
+    websocket::{Inner, WebSocket, close_frame},
+};
+use crate::proto::{CloseCode, CloseFrame, MessageKind, Role};
+
+/// How much is collected for a frame, if nothing else is asked for.
+const FRAME: usize = 16 * 1024;
+
+/// A message that is sent as it is made, and whose length need not be known (RFC 6455 section 5.4).
+/// [`WebSocket::start_message`] and [`Sender::start_message`] give it.
+///
+/// Small chunks are collected into frames of 16 KiB; [`frame_size`](Self::frame_size) says otherwise, and
+/// [`flush`](Self::flush) does not wait for more. Larger ones are sent without being copied, cut at
+/// [`Limits::max_send_frame`]. While half of the [output mark](crate::proto::Limits::output_mark) is
+/// queued, sending waits; receiving goes on. Pings, pongs and a Close pass between the frames.
+///
+/// It is also an [`AsyncWrite`], of which `poll_shutdown` is [`finish`](Self::finish).
+///
+/// # Text
+///
+/// Chunks may end in the middle of a character. Each frame is checked before it is sent, and so is the
+/// end; what is not UTF-8 is an [`Error::is_unsendable`].
+///
+/// # Dropping
+///
+/// A message that was begun can only be finished or given up: the peer must not take a part for the whole.
+/// Dropping the writer without [`finish`](Self::finish) closes the socket with 1011, behind what was
+/// sent, unless nothing was sent yet. [`abandon`](Self::abandon) does so with another code.
+///
+/// [`Limits::max_send_frame`]: crate::proto::Limits::max_send_frame
+///
+/// # Example
+///
+/// ```
+/// use hybi::proto::MessageKind;
+/// use hybi::socket::{BoxError, Config, WebSocket};
+/// use tokio::io::AsyncWriteExt;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), BoxError> {
+/// # let (server, client) = tokio::io::duplex(1024);
+/// # let mut server = WebSocket::new(server, Config::server());
+/// let mut socket = WebSocket::new(client, Config::client());
+/// let mut message = socket.start_message(MessageKind::Text).await?;
+/// message.send_chunk("to be ").await?;
+/// message.write_all(b"continued").await?;
+/// message.finish().await?;
+///
+/// // A whole file, or whatever else can be read, by one call.
+/// # let mut file: &[u8] = b"file";
+/// let mut message = socket.start_message(MessageKind::Binary).await?;
+/// tokio::io::copy(&mut file, &mut message).await?;
+/// message.finish().await?;
+/// # assert_eq!(server.recv().await?.unwrap().as_text(), Some("to be continued"));
+/// # assert_eq!(server.recv().await?.unwrap().as_bytes(), b"file");
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "the message is given up if it is not finished"]
+pub struct MessageWriter<'a, T> {
+    target: Target<'a, T>,
+    kind: MessageKind,
+    /// The message may be compressed.
+    compress: bool,
+    /// How much is collected in `buffer` before it is sent.
+    collect: usize,
+    /// The longest frame.
+    max_frame: usize,
+    buffer: BytesMut,
+    /// Goes behind `buffer`.
+    chunk: Bytes,
+    /// A part of the message was queued.
+    begun: bool,
+    finished: bool,
+    /// A part was refused, and so the message lacks it.
+    broken: bool,
+}
+
+impl<'a, T: AsyncRead + AsyncWrite + Unpin> MessageWriter<'a, T> {
+    fn new(target: Target<'a, T>, kind: MessageKind, max_frame: usize) -> Self {
+        Self {
+            target,
+            kind,
+            compress: true,
+            collect: max_frame.min(FRAME),
+            max_frame,
+            buffer: BytesMut::new(),
+            chunk: Bytes::new(),
+            begun: false,
+            finished: false,
+            broken: false,
+        }
+    }
+
+    /// The length in bytes of the frames that the message is sent in, the last and those that are
+    /// [flushed](Self::flush) aside. At most, and for chunks that are not collected by default,
+    /// [`Limits::max_send_frame`](crate::proto::Limits::max_send_frame); at least one.
+    pub fn frame_size(mut self, bytes: usize) -> Self {
+        self.max_frame = bytes.clamp(1, self.max_frame);
+        self.collect = self.max_frame;
+        self
+    }
+
+    /// Leaves the message uncompressed whatever was agreed on: for one that holds a secret beside what others
+    /// may choose. See [`Deflate`](crate::proto::Deflate). To be called before anything of it is sent.
+    #[cfg(feature = "deflate")]
+    pub fn uncompressed(mut self) -> Self {
+        self.compress = false;
+        self
+    }
+
+    /// Whether this is text or binary.
+    #[must_use]
+    pub fn kind(&self) -> MessageKind {
+        self.kind
+    }
+
+    /// Sends a piece of the message. Returns when it is queued, or collected for the next frame.
+    ///
+    /// # Errors
+    ///
+    /// The socket is closing or closed ([`Error::is_closed`]), the transport failed, or the text is not
+    /// UTF-8 ([`Error::is_unsendable`]). After an error the message cannot be finished.
+    ///
+    /// # Cancel safety
+    ///
+    /// This method is cancel safe in that `chunk` becomes part of the message as a whole or not at all.
+    pub async fn send_chunk(&mut self, chunk: impl Into<Bytes>) -> Result<(), Error> {
+        let mut chunk = chunk.into();
+        poll_fn(|cx| {
+            ready!(self.poll_drain(cx, false))?;
+            if chunk.len() >= self.collect {
+                self.chunk = std::mem::take(&mut chunk);
+            } else if !chunk.is_empty() {
+                if self.buffer.len() + chunk.len() > self.collect {
+                    ready!(self.poll_drain(cx, true))?;
+                }
+                self.buffer.extend_from_slice(&std::mem::take(&mut chunk));
+            }
+            self.poll_drain(cx, false)
+        })
+        .await
+    }
+
+    /// Sends what was collected and writes everything that is queued.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`send_chunk`](Self::send_chunk); also, the transport was dropped before everything was
+    /// written.
+    ///
+    /// # Cancel safety
+    ///
+    /// This method is cancel safe: nothing is lost.
+    pub async fn flush(&mut self) -> Result<(), Error> {
+        poll_fn(|cx| {
+            ready!(self.poll_drain(cx, true))?;
+            self.target.poll_flush(cx)
+        })
+        .await
+    }
+
+    /// Ends the message. It leaves as one that is [sent](WebSocket::send) does.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`send_chunk`](Self::send_chunk); [`Error::is_unsendable`] also for text that ends in the
+    /// middle of a character. The message is given up then.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future before the end of the message is queued gives the message up.
+    pub async fn finish(mut self) -> Result<(), Error> {
+        poll_fn(|cx| {
+            ready!(self.poll_finish(cx))?;
+            self.target.poll_leave(cx)
+        })
+        .await
+    }
+
+    /// Sends what `body` gives as the rest of the message, and ends it. Trailers are left out.
+    ///
+    /// ```
+    /// use http_body_util::Full;
+    /// use hybi::proto::{Bytes, MessageKind};
+    /// # use hybi::socket::{BoxError, Config, WebSocket};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), BoxError> {
+    /// # let (server, client) = tokio::io::duplex(1024);
+    /// # let mut server = WebSocket::new(server, Config::server());
+    /// # let mut socket = WebSocket::new(client, Config::client());
+    /// let body = Full::<Bytes>::from("any body");
+    /// socket.start_message(MessageKind::Text).await?.send_body(body).await?;
+    /// # assert_eq!(server.recv().await?.unwrap().as_text(), Some("any body"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`finish`](Self::finish), and whatever `body` fails with, as the
+    /// [source](std::error::Error::source) of the error ([`Error::is_body`]). The message is given up
+    /// then.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future gives the message up.
+    pub async fn send_body<B>(mut self, body: B) -> Result<(), Error>
+    where
+        B: Body,
+        B::Error: Into<BoxError>,
+    {
+        let mut body = pin!(body);
+        while let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+            let frame = frame.map_err(|error| Error::new(Kind::Body(error.into().into())))?;
+            if let Ok(mut data) = frame.into_data() {
+                // For `Bytes`, which most bodies are made of, this copies nothing.
+                self.send_chunk(data.copy_to_bytes(data.remaining())).await?;
+            }
+        }
+        self.finish().await
+    }
+
+    /// Gives the message up, by closing the socket with `code` and `reason`. Without this, dropping an
+    /// unfinished writer closes with 1011.
+    ///
+    /// # Errors
+    ///
+    /// A `reason` of more than 123 bytes, or a server that closes with 1010; the socket is closed with
+    /// 1011 then.
+    pub fn abandon(mut self, code: CloseCode, reason: &str) -> Result<(), Error> {
+        let frame = close_frame(self.target.role(), code, reason)?;
+        self.finished = true;
+        self.target.give_up(frame);
+        Ok(())
+    }
+
+    /// Queues what was collected, as far as it is to be sent. With `all` also less than a frame.
+    fn poll_drain(&mut self, cx: &mut Context<'_>, all: bool) -> Poll<Result<(), Error>> {
+        while !self.chunk.is_empty()
+            || self.buffer.len() >= self.collect
+            || (all && !self.buffer.is_empty())
+        {
+            ready!(self.poll_piece(cx, false))?;
+        }
+        Poll::Ready(self.check())
+    }
+
+    fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        while !self.finished {
+            ready!(self.poll_piece(cx, true))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Queues the next frame, as the last one if `end` and nothing is left.
+    fn poll_piece(&mut self, cx: &mut Context<'_>, end: bool) -> Poll<Result<(), Error>> {
+        self.check()?;
+        let Self { target, kind, compress, max_frame, buffer, chunk, begun, finished, .. } = self;
+        let result = ready!(target.poll_room(cx, |core| {
+            let piece = if buffer.is_empty() {
+                chunk.split_to(chunk.len().min(*max_frame))
+            } else {
+                buffer.split().freeze()
+            };
+            let last = end && chunk.is_empty();
+            if chunk.is_empty() {
+                // An empty slice of it would keep the whole.
+                *chunk = Bytes::new();
+            }
+            core.send_part(*kind, *compress, begun, piece, last)?;
+            *finished = last;
+            Ok(())
+        }));
+        self.broken = result.is_err();
+        Poll::Ready(result)
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        if self.broken || self.finished { Err(Error::new(Kind::Closed)) } else { Ok(()) }
+    }
+}
+
+impl<T> Drop for MessageWriter<'_, T> {
+    fn drop(&mut self) {
+        if self.begun && !self.finished {
+            self.target.give_up(CloseCode::INTERNAL_ERROR.into());
+        }
+    }
+}
+
+impl<T> fmt::Debug for MessageWriter<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MessageWriter")
+            .field("kind", &self.kind)
+            .field("begun", &self.begun)
+            .field("finished", &self.finished)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Collects and sends as [`send_chunk`](MessageWriter::send_chunk) does. Errors are its, inside of an
+/// [`io::Error`].
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for MessageWriter<'_, T> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        ready!(this.poll_drain(cx, false)).map_err(Error::into_io)?;
+        let n = bytes.len().min(this.collect - this.buffer.len());
+        if this.buffer.capacity() < this.buffer.len() + n {
+            // The rest of a frame at once, if this is not all there is.
+            let rest = if n < bytes.len() || n > this.collect / 4 { this.collect } else { n };
+            this.buffer.reserve(rest.saturating_sub(this.buffer.len()).max(n));
+        }
+        this.buffer.extend_from_slice(&bytes[..n]);
+        Poll::Ready(Ok(n))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.finished {
+            ready!(this.poll_drain(cx, true)).map_err(Error::into_io)?;
+        }
+        this.target.poll_flush(cx).map_err(Error::into_io)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_finish(cx)).map_err(Error::into_io)?;
+        this.target.poll_leave(cx).map_err(Error::into_io)
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
+    /// Begins a message that is sent as it is made. Nothing of it is sent yet.
+    ///
+    /// ```
+    /// # use hybi::proto::MessageKind;
+    /// # use hybi::socket::{Error, WebSocket};
+    /// # use tokio::io::DuplexStream;
+    /// # async fn example(socket: &mut WebSocket<DuplexStream>) -> Result<(), Error> {
+    /// let mut message = socket.start_message(MessageKind::Text).await?;
+    /// for row in 0..1_000_000 {
+    ///     message.send_chunk(format!("{row}\n")).await?;
+    /// }
+    /// message.finish().await
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`send`](Self::send).
+    ///
+    /// # Cancel safety
+    ///
+    /// This method is cancel safe: nothing has happened before it returns.
+    pub async fn start_message(
+        &mut self,
+        kind: MessageKind,
+    ) -> Result<MessageWriter<'_, T>, Error> {
+        let max_frame = poll_fn(|cx| self.poll_core(cx, |core| core.longest_part())).await?;
+        Ok(MessageWriter::new(Target::Socket(self), kind, max_frame))
+    }
+}
+
+impl Sender {
+    /// Begins a message that is sent as it is made, once it is its turn. Nothing of it is sent yet.
+    ///
+    /// The messages of all other senders wait until it is finished, because messages do not interleave
+    /// (RFC 6455 section 5.4). The writer does not borrow this sender.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`send`](Self::send).
+    ///
+    /// # Cancel safety
+    ///
+    /// This method is cancel safe: dropping the future gives up the place among those who wait.
+    pub async fn start_message(
+        &self,
+        kind: MessageKind,
+    ) -> Result<MessageWriter<'static, Half>, Error> {
+        let halves = self.halves();
+        let permit = halves.gate().await?;
+        // From here on the turn ends when this is dropped.
+        permit.forget();
+        let turn = Turn { halves: Arc::clone(halves), place: Place::new() };
+        let handle = &halves.handle;
+        let max_frame = poll_fn(|cx| handle.poll_core(cx, |core| core.longest_part())).await?;
+        Ok(MessageWriter::new(Target::Turn(turn), kind, max_frame))
+    }
+}
+
+/// What a message is sent to.
+enum Target<'a, T> {
+    Socket(&'a mut WebSocket<T>),
+    Turn(Turn),
+}
+
+/// The turn of one message among those of a socket's [`Sender`]s, until it is dropped.
+struct Turn {
+    halves: Arc<Halves>,
+    place: Place,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.halves.room.leave(&self.place);
+        self.halves.flush.leave(&self.place);
+        self.halves.open_gate();
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Target<'_, T> {
+    /// Calls `queue` once there is room for more in the queue.
+    fn poll_room(
+        &mut self,
+        cx: &mut Context<'_>,
+        queue: impl FnOnce(&mut Core) -> Result<(), Error>,
+    ) -> Poll<Result<(), Error>> {
+        let (shared, turn): (&Shared, _) = match self {
+            Self::Turn(turn) => (&turn.halves.handle, Some(&*turn)),
+            Self::Socket(WebSocket { inner, .. }) => match inner {
+                Inner::Session(handle, _) => (handle, None),
+                Inner::Direct(direct) => {
+                    ready!(direct.poll_ready(cx));
+                    return Poll::Ready(queue(&mut direct.core));
+                }
+            },
+        };
+        ready!(shared.poll_core(cx, |core| {
+            if core.can_send() {
+                return Poll::Ready(queue(core));
+            }
+            core.check_open()?;
+            match turn {
+                None => core.wait(Wait::Send, cx),
+                Some(turn) => turn.halves.room.wait(&turn.place, core, cx),
+            }
+            Poll::Pending
+        }))
+    }
+
+    /// Ready when everything is written.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        match self {
+            Self::Socket(socket) => socket.poll_flush(cx),
+            Self::Turn(Turn { halves, place }) => {
+                halves.poll_flush(cx, |core, cx| halves.flush.wait(place, core, cx))
+            }
+        }
+    }
+
+    /// What a whole message does once it is queued.
+    fn poll_leave(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        match self {
+            Self::Socket(WebSocket { inner: Inner::Direct(_), .. }) => self.poll_flush(cx),
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl<T> Target<'_, T> {
+    /// Closes in the middle of the message.
+    fn give_up(&mut self, frame: CloseFrame) {
+        let shared: &Shared = match self {
+            Self::Turn(turn) => &turn.halves.handle,
+            Self::Socket(WebSocket { inner, .. }) => match inner {
+                Inner::Session(handle, _) => handle,
+                Inner::Direct(direct) => return direct.core.give_up(frame),
+            },
+        };
+        let frame = Cell::new(Some(frame));
+        let take = || frame.take().expect("one of the two is called, once");
+        shared.core_or_request(
+            Wake::Session,
+            |core| core.give_up(take()),
+            |requests| requests.give_up = Some(take()),
+        );
+    }
+
+    fn role(&self) -> Role {
+        match self {
+            Self::Socket(socket) => socket.role,
+            Self::Turn(turn) => turn.halves.role,
+        }
+    }
+}
