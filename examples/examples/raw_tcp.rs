@@ -166,3 +166,57 @@ fn parse_args() -> Result<u16, BoxError> {
         _ => Err(usage.into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hybi::{handshake::ClientRequest, standalone::connect};
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn it_echoes_to_local_pages_and_closes_with_1001_at_the_end() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serving = tokio::spawn(serve(listener, 2, async {
+            let _ = stopped.await;
+        }));
+
+        let request = ClientRequest::new(format!("ws://{address}/")).unwrap();
+        let own = request.clone().origin(&format!("http://{address}")).unwrap();
+        let (mut socket, _) = connect(own).await.unwrap();
+        socket.send("hello").await.unwrap();
+        assert_eq!(socket.recv().await.unwrap().unwrap().as_text(), Some("hello"));
+
+        let other = request.clone().origin("https://evil.example").unwrap();
+        let refused = connect(other).await.unwrap_err();
+        assert_eq!(refused.status(), Some(StatusCode::FORBIDDEN));
+        let rebound = TcpStream::connect(address).await.unwrap();
+        let refused = hybi::standalone::connect_over(rebound, "ws://evil.example").await;
+        assert_eq!(refused.unwrap_err().response().unwrap().body(), "not under this name\n");
+
+        stop.send(()).unwrap();
+        assert!(socket.recv().await.unwrap().is_none());
+        assert_eq!(socket.peer_close().unwrap().status(), 1001);
+        drop(socket);
+        serving.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn more_connections_than_slots_wait() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = format!("ws://{}", listener.local_addr().unwrap());
+        tokio::spawn(serve(listener, 1, std::future::pending()));
+
+        let (mut first, _) = connect(&address).await.unwrap();
+        let second = tokio::spawn(async move { connect(&address).await.unwrap() });
+        for _ in 0..100 {
+            first.send("busy").await.unwrap();
+            first.recv().await.unwrap().unwrap();
+        }
+        assert!(!second.is_finished());
+        first.close().await.unwrap();
+        second.await.unwrap();
+    }
+}

@@ -7,4 +7,5 @@ pub mod heap;
 pub mod script;
 pub mod serve;
 pub mod start;
+pub mod tls;
 pub mod wire;

@@ -350,9 +350,10 @@ async fn the_last_half_closes_the_socket_behind_what_was_sent_in_whatever_order_
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn without_its_receiver_a_socket_goes_on_sending_and_discards_what_arrives() {
     let (sender, receiver, mut peer) = halves(1 << 16);
+    let begin = tokio::time::Instant::now();
     peer.send_text("before").await;
     settle().await;
     drop(receiver);
@@ -365,6 +366,7 @@ async fn without_its_receiver_a_socket_goes_on_sending_and_discards_what_arrives
     // L-04: the peer's Close is answered, at once.
     peer.send_close(3000, "").await;
     assert_eq!(peer.recv().await, (0x88, close_body(3000, "")));
+    assert_eq!(begin.elapsed(), Duration::ZERO);
     assert!(peer.at_eof().await);
     assert!(sender.send("too late").await.unwrap_err().is_closed());
 }

@@ -23,7 +23,7 @@ pub use hybi::{
         ByteString, Bytes, CloseCode, CloseFrame, CloseReason, InvalidCloseCode, Limits, Message,
         ReasonTooLong, Violation,
     },
-    socket::{BoxError, Closed, Closing, Error, Timeouts},
+    socket::{BoxError, Closed, Closing, Error, Receiver, Sender, Timeouts},
 };
 
 pub use self::{
@@ -48,6 +48,7 @@ pub use self::{
 /// | know that it ends, elsewhere | [`closing`](hybi::socket::WebSocket::closing), [`closed`](hybi::socket::WebSocket::closed) |
 /// | ping | [`ping`](hybi::socket::WebSocket::ping); pings of the peer are answered without help |
 /// | know the subprotocol | [`subprotocol`](hybi::socket::WebSocket::subprotocol) |
+/// | send and receive in different tasks | [`split`](hybi::socket::WebSocket::split) |
 /// | outlive the handler | [`detach`](hybi::socket::WebSocket::detach) |
 ///
 /// `recv` and `send` are cancel safe, so that a handler waits for both ends of its work at once:

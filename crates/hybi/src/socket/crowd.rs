@@ -102,3 +102,48 @@ impl Drop for Entered<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{Arc, atomic::AtomicUsize},
+        task::Context,
+    };
+
+    use super::*;
+    use crate::socket::Config;
+
+    #[derive(Default)]
+    struct Task(AtomicUsize);
+
+    impl Wake for Task {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn everyone_in_a_crowd_is_woken_once_but_who_has_left() {
+        let mut core = Core::new(Config::server().into(), &[]);
+        let crowd = Crowd::new(Wait::Flush);
+        let tasks: Vec<_> = (0..3).map(|_| Arc::new(Task::default())).collect();
+        let mut places: Vec<_> = tasks
+            .iter()
+            .map(|task| {
+                let waker = Waker::from(Arc::clone(task));
+                let mut place = crowd.enter();
+                for _ in 0..2 {
+                    place.wait(&mut core, &Context::from_waker(&waker));
+                }
+                place
+            })
+            .collect();
+        drop(places.remove(1));
+        assert_eq!(Arc::strong_count(&tasks[1]), 1, "nothing of it is kept");
+        for _ in 0..2 {
+            core.notify(Waker::noop());
+        }
+        let woken: Vec<_> = tasks.iter().map(|task| task.0.load(Ordering::Relaxed)).collect();
+        assert_eq!(woken, [1, 0, 1]);
+    }
+}

@@ -5,8 +5,7 @@
 //! task of its own: then neither half has to be polled for the other to get on.
 //!
 //! Any number of tasks may send. They take turns at the *gate*, which wakes them one by one in the order
-//! in which they came; only who has passed it waits for room in the queue. A message that goes out in
-//! parts keeps the gate for as long as it takes.
+//! in which they came; only who has passed it waits for room in the queue.
 
 use std::{
     fmt,
@@ -216,8 +215,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
         let (handle, session) = match inner {
             Inner::Session(handle, _) => (handle, None),
             Inner::Direct(direct) => {
-                let (mut core, driver, signals) = direct.into_parts();
-                core.detached = true;
+                let (core, driver, signals) = direct.into_parts();
                 let shared = Shared::new(core, signals);
                 let session = Session::without_handler(driver, Arc::clone(&shared));
                 (Handle::new(shared), Some(session))

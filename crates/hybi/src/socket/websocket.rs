@@ -40,6 +40,8 @@ use crate::proto::{CloseCode, CloseFrame, CloseReason, Message, Role};
 /// computation after a `send` should `flush` first. A handler's socket that is moved to another task
 /// works the same; what it sends leaves at once.
 ///
+/// [`split`](Self::split) makes halves of either for tasks of their own.
+///
 /// # Dropping
 ///
 /// Dropping a socket made by [`new`](Self::new) without [`close`](Self::close) drops the transport;

@@ -55,16 +55,23 @@
 //!
 //! [RFC 6455, section 4]: https://www.rfc-editor.org/rfc/rfc6455#section-4
 
-mod accept_error;
-mod acceptor;
+#[cfg(feature = "client")]
+mod client;
 mod encode;
 mod head;
-mod incoming;
+mod server;
 mod wire;
 
-pub use self::{
-    accept_error::AcceptError,
-    acceptor::{Acceptor, accept},
-    head::{HeadError, HeadLimits},
-    incoming::Incoming,
+#[cfg(feature = "client")]
+#[cfg_attr(docsrs, doc(cfg(feature = "client")))]
+pub use self::client::{
+    ClientStream, ConnectError, Connector, InvalidProxy, Proxy, connect, connect_over,
 };
+pub use self::{
+    head::{HeadError, HeadLimits},
+    server::{AcceptError, Acceptor, Incoming, accept},
+};
+/// The version of rustls whose types stand in this API.
+#[cfg(feature = "tls")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+pub use tokio_rustls::rustls;

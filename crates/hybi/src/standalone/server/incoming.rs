@@ -8,11 +8,12 @@ use tokio::{
     time::timeout,
 };
 
-use super::{AcceptError, acceptor::write_refusal, encode::response_head, wire};
+use super::{AcceptError, acceptor::write_refusal};
 use crate::{
     handshake::{Refusal, ServerHandshake, Subprotocol, is_reserved},
     proto::Limits,
     socket::{BoxError, Config, Ended, Session, WebSocket},
+    standalone::{encode::response_head, wire},
 };
 
 /// A handshake in due form that waits for the server's decision; made by

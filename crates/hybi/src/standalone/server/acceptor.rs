@@ -8,17 +8,17 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{
-    AcceptError, HeadLimits, Incoming,
-    encode::response_head,
-    head::{Kind, parse_request},
-    incoming::Received,
-    wire::{ReadError, read_head, write_last},
-};
+use super::{AcceptError, Incoming, incoming::Received};
 use crate::{
     handshake::{HandshakeLimits, InvalidSubprotocol, Refusal, ServerHandshake, Subprotocol},
     proto::Limits,
     socket::{Config, Timeouts, WebSocket},
+    standalone::{
+        HeadLimits,
+        encode::response_head,
+        head::{Kind, parse_request},
+        wire::{ReadError, read_head, write_last},
+    },
 };
 
 /// Opens a WebSocket on a stream that a client has connected, with the defaults of [`Acceptor`].

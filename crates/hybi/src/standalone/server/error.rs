@@ -2,8 +2,10 @@
 
 use std::{fmt, io};
 
-use super::{HeadError, wire::ReadError};
-use crate::handshake::{Refusal, SubprotocolNotOffered};
+use crate::{
+    handshake::{Refusal, SubprotocolNotOffered},
+    standalone::{HeadError, wire::ReadError},
+};
 
 /// Why no WebSocket was opened by the other side.
 ///
