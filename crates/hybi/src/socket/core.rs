@@ -289,8 +289,6 @@ impl Core {
         while (!self.is_read_ahead_full() || closing) && !self.has_part() {
             if let Some(message) = self.decode() {
                 self.push_ready(message);
-            } else if self.paused && !self.input.is_empty() && !self.conn.is_held() {
-                // It goes no further than the read-ahead, and nobody else goes on with it.
             } else if !(closing && unasked && self.conn.is_held() && self.decide_for_messages()) {
                 // A message that nobody came for is between us and the peer's Close otherwise.
                 break;
@@ -326,7 +324,12 @@ impl Core {
             && (!self.is_read_ahead_full() || self.conn.close_queued())
     }
 
-    /// Whether decoding ended before the input did, since this was asked last.
+    /// Whether decoding ended before the input did, so that others have their turn.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// As [`is_paused`](Self::is_paused), for who goes on in another turn.
     pub(crate) fn take_pause(&mut self) -> bool {
         std::mem::take(&mut self.paused)
     }

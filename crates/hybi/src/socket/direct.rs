@@ -161,6 +161,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Direct<T> {
                     core.read_ahead();
                     continue;
                 }
+                if core.is_paused() && driver.poll_budget(cx).is_ready() {
+                    driver.exhaust();
+                    core.take_pause();
+                    core.read_ahead();
+                    continue;
+                }
                 if driver.poll_end(core, cx).is_pending() {
                     ready!(driver.poll_deadlines(core, cx));
                 }

@@ -209,10 +209,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
 
     /// Reads once. Ready when something was read or the end was found.
     pub(crate) fn poll_fill(&mut self, core: &mut Core, cx: &mut Context<'_>) -> Poll<()> {
-        ready!(self.poll_budget(cx));
         if core.take_pause() {
-            return pin!(tokio::task::yield_now()).poll(cx);
+            self.exhaust();
         }
+        ready!(self.poll_budget(cx));
         let Some(io) = &mut self.io else { return Poll::Pending };
         let result = if let Some(mut space) = core.conn.payload_space() {
             let result = ready!(poll_read_buf(Pin::new(io), cx, &mut space));
@@ -248,12 +248,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     }
 
     /// Pending when other tasks should have their turn before more is read.
-    fn poll_budget(&self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_budget(&self, cx: &mut Context<'_>) -> Poll<()> {
         if self.budget > 0 {
             return Poll::Ready(());
         }
         // Unlike a plain wake, this lets the runtime look at its other sockets before.
         pin!(tokio::task::yield_now()).poll(cx)
+    }
+
+    /// This was enough for one turn.
+    pub(crate) fn exhaust(&mut self) {
+        self.budget = 0;
     }
 
     fn spend(&mut self, read: usize) {

@@ -82,7 +82,9 @@ impl Decoder {
     }
 
     fn is_pause_due(&self) -> bool {
-        self.inflating.as_ref().is_some_and(|inflating| inflating.inflated >= inflating.pause_after)
+        self.inflating.as_ref().is_some_and(|inflating| {
+            inflating.inflated >= inflating.pause_after && inflating.inflater.is_some()
+        })
     }
 
     /// Holds the announced length of a frame with compressed payload to the limits. `continues` the open
