@@ -1,6 +1,8 @@
 //! The deadline of the message that is arriving.
 //!
-//! It runs only while the transport is read: a peer is not late with data that nobody asked for.
+//! It runs only while the transport is read: a peer is not late with data that nobody asked for. Of a
+//! socket that moves only while it is used nobody says when that ends; but whoever took something begins
+//! another deadline, and whoever gave up waiting comes too late for the old one.
 
 use std::time::Duration;
 

@@ -86,10 +86,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Direct<T> {
         let driver = self.driver.get_mut().unwrap_or_else(PoisonError::into_inner);
         driver.begin();
         let result = f(&mut self.core, driver, &mut Context::from_waker(&self.waker));
-        match side {
-            _ if result.is_pending() => driver.rest(),
-            Side::Recv => driver.pause(),
-            Side::Send => {}
+        if result.is_pending() {
+            driver.rest();
         }
         self.core.keep_input();
         driver.signal(&self.core, &self.signals);

@@ -142,14 +142,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         }
     }
 
-    /// Nothing is read before the user comes back.
-    #[inline]
-    pub(crate) fn pause(&mut self) {
-        if !self.deadlines.arrival.is_off() {
-            self.deadlines.arrival.pause();
-        }
-    }
-
     /// The poll ends as pending, so that other tasks have their turn before more is read.
     pub(crate) fn rest(&mut self) {
         self.budget = READ_BUDGET;
