@@ -1,6 +1,9 @@
 //! A server that reads one request head, says what a script has it say, and judges nothing.
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    task::{Context, Waker},
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -33,6 +36,12 @@ impl Script {
     /// The address of a WebSocket on it.
     pub fn uri(&self) -> String {
         format!("ws://{}/", self.addr)
+    }
+
+    /// Whether nobody has connected who was not accepted yet.
+    pub fn is_quiet(&self) -> bool {
+        let accepted = self.listener.poll_accept(&mut Context::from_waker(Waker::noop()));
+        accepted.is_pending()
     }
 
     /// Accepts the next connection and reads one head.

@@ -21,9 +21,11 @@ pub use hybi::{
     handshake,
     proto::{
         ByteString, Bytes, CloseCode, CloseFrame, CloseReason, InvalidCloseCode, Limits, Message,
-        ReasonTooLong, Violation,
+        MessageKind, ReasonTooLong, Violation,
     },
-    socket::{BoxError, Closed, Closing, Error, Receiver, Sender, Timeouts},
+    socket::{
+        BoxError, Closed, Closing, Error, MessageReader, MessageWriter, Receiver, Sender, Timeouts,
+    },
 };
 
 pub use self::{
@@ -43,6 +45,7 @@ pub use self::{
 /// |---|---|
 /// | receive | [`recv`](hybi::socket::WebSocket::recv), or use it as a `Stream` |
 /// | send | [`send`](hybi::socket::WebSocket::send), or use it as a `Sink`; several in one write: [`feed`](hybi::socket::WebSocket::feed), [`flush`](hybi::socket::WebSocket::flush) |
+/// | receive or send a message of any size | [`next_message`](hybi::socket::WebSocket::next_message), [`start_message`](hybi::socket::WebSocket::start_message) |
 /// | close | return from the handler; with a code: [`close_with`](hybi::socket::WebSocket::close_with), [`start_close`](hybi::socket::WebSocket::start_close); at once: [`abort`](hybi::socket::WebSocket::abort) |
 /// | know how it ended | [`peer_close`](hybi::socket::WebSocket::peer_close), after `recv` gave `None` |
 /// | know that it ends, elsewhere | [`closing`](hybi::socket::WebSocket::closing), [`closed`](hybi::socket::WebSocket::closed) |

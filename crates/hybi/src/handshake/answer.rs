@@ -4,10 +4,14 @@ use std::{error::Error, fmt};
 
 use http::{HeaderMap, Response, StatusCode, header};
 
+#[cfg(feature = "deflate")]
+use super::InvalidExtensions;
 use super::{
-    HandshakeError, HandshakeLimits, Opening, Subprotocol, accept_value, classify::WEBSOCKET,
-    extension, key::Key, list,
+    ExtensionOffer, HandshakeError, HandshakeLimits, Opening, Subprotocol, classify::WEBSOCKET,
+    extension, list,
 };
+#[cfg(feature = "deflate")]
+use crate::proto::{Deflate, DeflateParameters};
 
 /// What a client has to remember of its request to check the answer.
 ///
@@ -19,23 +23,17 @@ use super::{
 #[derive(Clone)]
 pub struct ClientHandshake {
     /// The only right `Sec-WebSocket-Accept`. None for an extended CONNECT, which has no key.
-    accept: Option<[u8; 28]>,
-    subprotocols: Vec<Subprotocol>,
-    require_subprotocol: bool,
-    limits: HandshakeLimits,
+    pub(super) accept: Option<[u8; 28]>,
+    pub(super) subprotocols: Vec<Subprotocol>,
+    pub(super) require_subprotocol: bool,
+    #[cfg(feature = "deflate")]
+    pub(super) deflate: Option<Deflate>,
+    #[cfg(feature = "deflate")]
+    pub(super) require_deflate: bool,
+    pub(super) limits: HandshakeLimits,
 }
 
 impl ClientHandshake {
-    pub(super) fn new(
-        key: Option<&Key>,
-        subprotocols: Vec<Subprotocol>,
-        require_subprotocol: bool,
-        limits: HandshakeLimits,
-    ) -> Self {
-        let accept = key.map(|key| accept_value(key));
-        Self { accept, subprotocols, require_subprotocol, limits }
-    }
-
     /// How the request opens the WebSocket.
     #[must_use]
     pub fn opening(&self) -> Opening {
@@ -75,18 +73,41 @@ impl ClientHandshake {
             None if !status.is_success() => return Err(AnswerError::Status(status)),
             None => {}
         }
-        self.check_extensions(headers)?;
-        Ok(Agreement { subprotocol: self.chosen(headers)? })
+        let extensions = self.extensions(headers)?;
+        #[cfg(not(feature = "deflate"))]
+        if !extensions.is_empty() {
+            return Err(AnswerError::UnofferedExtension);
+        }
+        Ok(Agreement {
+            #[cfg(feature = "deflate")]
+            deflate: self.agreed_deflate(&extensions)?,
+            #[cfg(feature = "deflate")]
+            require_deflate: self.require_deflate && self.deflate.is_some(),
+            subprotocol: self.chosen(headers)?,
+        })
     }
 
-    fn check_extensions(&self, headers: &HeaderMap) -> Result<(), AnswerError> {
+    /// The extensions of the answer, each once.
+    fn extensions(&self, headers: &HeaderMap) -> Result<Vec<ExtensionOffer>, AnswerError> {
         let answered = extension::parse_offers(headers, &self.limits).map_err(extension_fault)?;
         for (index, extension) in answered.iter().enumerate() {
             if answered[..index].iter().any(|earlier| earlier.name() == extension.name()) {
                 return Err(AnswerError::RepeatedExtension);
             }
         }
-        if answered.is_empty() { Ok(()) } else { Err(AnswerError::UnofferedExtension) }
+        Ok(answered)
+    }
+
+    #[cfg(feature = "deflate")]
+    fn agreed_deflate(
+        &self,
+        extensions: &[ExtensionOffer],
+    ) -> Result<Option<DeflateParameters>, AnswerError> {
+        match (&self.deflate, extensions) {
+            (Some(deflate), extensions) => deflate.check(extensions).map_err(deflate_fault),
+            (None, []) => Ok(None),
+            (None, _) => Err(AnswerError::UnofferedExtension),
+        }
     }
 
     /// The one subprotocol of the answer.
@@ -147,6 +168,10 @@ fn check_accept(headers: &HeaderMap, accept: &[u8; 28]) -> Result<(), AnswerErro
 #[derive(Clone, Debug)]
 pub struct Agreement {
     subprotocol: Option<Subprotocol>,
+    #[cfg(feature = "deflate")]
+    deflate: Option<DeflateParameters>,
+    #[cfg(feature = "deflate")]
+    require_deflate: bool,
 }
 
 impl Agreement {
@@ -156,9 +181,31 @@ impl Agreement {
         self.subprotocol.as_ref()
     }
 
+    /// How messages are compressed, if they are.
+    #[cfg(feature = "deflate")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "deflate")))]
+    #[must_use]
+    pub fn deflate(&self) -> Option<&DeflateParameters> {
+        self.deflate.as_ref()
+    }
+
+    /// The extension that the request requires and the server declined. The socket is open, and the
+    /// client closes it with [`CloseCode::MANDATORY_EXTENSION`](crate::proto::CloseCode) and this name
+    /// as the reason (RFC 6455, section 7.4.1).
+    #[must_use]
+    pub fn missing_extension(&self) -> Option<&'static str> {
+        #[cfg(feature = "deflate")]
+        if self.require_deflate && self.deflate.is_none() {
+            return Some("permessage-deflate");
+        }
+        None
+    }
+
     /// Puts what was agreed on into the configuration of the socket.
     #[cfg(feature = "tokio")]
     pub fn configure(&self, config: crate::socket::Config) -> crate::socket::Config {
+        #[cfg(feature = "deflate")]
+        let config = config.deflate(self.deflate.clone());
         let name = self.subprotocol.as_ref().map(Subprotocol::as_str);
         config.subprotocol(name.map(Into::into))
     }
@@ -170,14 +217,24 @@ impl Agreement {
 pub enum AnswerError {
     /// The `Connection` field does not list `upgrade`.
     ConnectionLacksUpgrade,
+    /// An extension does not grant what its offer demands, or takes more than the offer allows (RFC
+    /// 7692, section 7).
+    ExtensionDemandIgnored,
     /// The lines of `Sec-WebSocket-Extensions` are longer than the limit.
     ExtensionsTooLong,
+    /// An extension with a parameter that it does not have, that stands twice, or whose value is not
+    /// allowed (RFC 7692, section 7).
+    InvalidExtensionParameter,
     /// `Sec-WebSocket-Protocol` is not one HTTP token: empty, a list, or none.
     InvalidSubprotocol,
     /// `Sec-WebSocket-Extensions` does not follow the grammar (RFC 6455, section 9.1).
     MalformedExtensions,
     /// No `Sec-WebSocket-Accept` field.
     MissingAccept,
+    /// An extension was required, and the server declined it: the client closes with 1010. Reported by
+    /// those who open sockets; to [`verify`](ClientHandshake::verify) it is an
+    /// [agreement](Agreement::missing_extension).
+    MissingExtension,
     /// Subprotocols were offered, one is required, and the server chose none.
     MissingSubprotocol,
     /// No `Upgrade` field.
@@ -223,10 +280,15 @@ impl fmt::Display for AnswerError {
             Self::ConnectionLacksUpgrade => {
                 "the Connection field of the answer does not list \"upgrade\""
             }
+            Self::ExtensionDemandIgnored => {
+                "an extension in the answer does not grant what its offer demands"
+            }
             Self::ExtensionsTooLong => "the Sec-WebSocket-Extensions of the answer are too long",
+            Self::InvalidExtensionParameter => "an extension in the answer has a wrong parameter",
             Self::InvalidSubprotocol => "the Sec-WebSocket-Protocol of the answer is not one name",
             Self::MalformedExtensions => "the Sec-WebSocket-Extensions of the answer are malformed",
             Self::MissingAccept => "the answer has no Sec-WebSocket-Accept",
+            Self::MissingExtension => "the server declined an extension that is required",
             Self::MissingSubprotocol => "the server chose none of the offered subprotocols",
             Self::MissingUpgrade => "the answer has no Upgrade field",
             Self::RepeatedAccept => "the answer has more than one Sec-WebSocket-Accept",
@@ -257,6 +319,18 @@ fn extension_fault(error: HandshakeError) -> AnswerError {
         HandshakeError::TooManyExtensions => AnswerError::TooManyExtensions,
         HandshakeError::TooManyExtensionParameters => AnswerError::TooManyExtensionParameters,
         _ => AnswerError::MalformedExtensions,
+    }
+}
+
+#[cfg(feature = "deflate")]
+fn deflate_fault(error: InvalidExtensions) -> AnswerError {
+    match error {
+        InvalidExtensions::NotOffered => AnswerError::UnofferedExtension,
+        InvalidExtensions::Repeated => AnswerError::RepeatedExtension,
+        InvalidExtensions::DemandIgnored => AnswerError::ExtensionDemandIgnored,
+        InvalidExtensions::InvalidValue
+        | InvalidExtensions::RepeatedParameter
+        | InvalidExtensions::UnknownParameter => AnswerError::InvalidExtensionParameter,
     }
 }
 
@@ -454,8 +528,8 @@ mod tests {
     #[test]
     fn the_example_of_the_standard_is_right() {
         let key = b"dGhlIHNhbXBsZSBub25jZQ==";
-        let handshake = ClientHandshake::new(Some(key), Vec::new(), true, HandshakeLimits::new());
-        let attempt = Attempt { handshake, ..Attempt::upgrade(&asks()) };
+        let mut attempt = Attempt::upgrade(&asks());
+        attempt.handshake.accept = Some(super::super::accept_value(key));
         assert_eq!(attempt.error(), Some(AnswerError::WrongAccept));
         let attempt = attempt.set(ACCEPT, &["s3pPLMBiTxaQ9kYGzzhZRbK+xOo="]);
         assert_eq!(attempt.error(), None);
@@ -546,6 +620,76 @@ mod tests {
         }
     }
 
+    /// C-10, X-07, X-03: all that an answer to an offer of compression can say.
+    #[cfg(feature = "deflate")]
+    #[test]
+    fn an_answer_to_an_offer_of_compression_is_checked() {
+        use AnswerError as E;
+
+        let full = "permessage-deflate; server_no_context_takeover";
+        let table: [(&[&str], Result<bool, E>); 15] = [
+            (&[], Ok(false)),
+            (&[full], Ok(true)),
+            (&["", full, ","], Ok(true)),
+            (&["permessage-deflate"], Err(E::ExtensionDemandIgnored)),
+            (
+                &["permessage-deflate; server_no_context_takeover; server_max_window_bits=10"],
+                Ok(true),
+            ),
+            (&[full, "x-a"], Err(E::UnofferedExtension)),
+            (&["x-a", full], Err(E::UnofferedExtension)),
+            (&["Permessage-Deflate"], Err(E::UnofferedExtension)),
+            (&["permessage-deflate, permessage-deflate"], Err(E::RepeatedExtension)),
+            (&[full, full], Err(E::RepeatedExtension)),
+            (&["permessage-deflate; server_max_window_bits=16"], Err(E::InvalidExtensionParameter)),
+            (&["permessage-deflate; server_max_window_bits"], Err(E::InvalidExtensionParameter)),
+            (&["permessage-deflate; what_is_this"], Err(E::InvalidExtensionParameter)),
+            (
+                &["permessage-deflate; server_no_context_takeover; server_no_context_takeover"],
+                Err(E::InvalidExtensionParameter),
+            ),
+            (&["permessage-deflate;"], Err(E::MalformedExtensions)),
+        ];
+        let offers = asks().deflate(Deflate::new());
+        for (lines, expected) in table {
+            for attempt in Attempt::both(&offers) {
+                let agreed = attempt.set(EXTENSIONS, lines).verify();
+                assert_eq!(agreed.map(|it| it.deflate().is_some()), expected, "{lines:?}");
+            }
+        }
+        // What our own server makes of the offer.
+        let (head, handshake) = offers.upgrade().unwrap();
+        let server = answer(head, None);
+        let accepted = Deflate::new().accept(server.extensions()).unwrap();
+        let response = server.accept_with(None, Some(&accepted)).unwrap();
+        let agreed = handshake.verify(&response).unwrap();
+        assert_eq!(agreed.deflate().unwrap().to_string(), accepted.to_string());
+    }
+
+    ///
+    #[cfg(feature = "deflate")]
+    #[test]
+    fn a_required_extension_that_was_declined_is_named() {
+        let full = "permessage-deflate; server_no_context_takeover";
+        let offers = asks().deflate(Deflate::new());
+        let name = Some("permessage-deflate");
+        for (request, declined) in [
+            (offers.clone(), None),
+            (offers.clone().require_deflate(true), name),
+            (offers.require_deflate(true).require_deflate(false), None),
+            // What was not offered cannot be missed.
+            (asks().require_deflate(true), None),
+        ] {
+            for attempt in Attempt::both(&request) {
+                assert_eq!(attempt.verify().unwrap().missing_extension(), declined);
+                if declined.is_some() {
+                    let agreed = attempt.set(EXTENSIONS, &[full]).verify().unwrap();
+                    assert_eq!(agreed.missing_extension(), None);
+                }
+            }
+        }
+    }
+
     /// C-15, X-10: the limits hold for answers, by default and as set.
     #[test]
     fn the_fields_of_the_answer_are_bounded() {
@@ -571,6 +715,20 @@ mod tests {
         assert_eq!(error(&strict, &parameters(2)), E::UnofferedExtension);
         assert_eq!(error(&strict, &parameters(3)), E::TooManyExtensionParameters);
         assert_eq!(error(&strict, &"x".repeat(21)), E::ExtensionsTooLong);
+    }
+
+    #[cfg(all(feature = "tokio", feature = "deflate"))]
+    #[test]
+    fn the_agreement_turns_compression_on() {
+        use crate::socket::Config;
+
+        let offers = asks().deflate(Deflate::new());
+        let attempt = Attempt::upgrade(&offers);
+        let config = attempt.verify().unwrap().configure(Config::client());
+        assert!(config.get_deflate().is_none());
+        let attempt = attempt.set(EXTENSIONS, &["permessage-deflate; server_no_context_takeover"]);
+        let config = attempt.verify().unwrap().configure(Config::client());
+        assert!(config.get_deflate().is_some());
     }
 
     #[cfg(feature = "tokio")]

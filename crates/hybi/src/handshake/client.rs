@@ -7,8 +7,10 @@ use url::Url;
 
 use super::{
     Address, AddressError, ClientHandshake, HandshakeLimits, InvalidSubprotocol, Subprotocol,
-    classify::WEBSOCKET, is_reserved, key, origin,
+    accept_value, classify::WEBSOCKET, is_reserved, key, origin,
 };
+#[cfg(feature = "deflate")]
+use crate::proto::Deflate;
 
 /// What a client asks for, before it is put into a request.
 ///
@@ -39,6 +41,10 @@ pub struct ClientRequest {
     subprotocols: Vec<Subprotocol>,
     headers: HeaderMap,
     require_subprotocol: bool,
+    #[cfg(feature = "deflate")]
+    deflate: Option<Deflate>,
+    #[cfg(feature = "deflate")]
+    require_deflate: bool,
     limits: HandshakeLimits,
 }
 
@@ -146,6 +152,26 @@ impl ClientRequest {
         self
     }
 
+    /// Offers compression (RFC 7692), which the server may decline. Default: none.
+    #[cfg(feature = "deflate")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "deflate")))]
+    #[must_use]
+    pub fn deflate(mut self, deflate: impl Into<Option<Deflate>>) -> Self {
+        self.deflate = deflate.into();
+        self
+    }
+
+    /// Whether a client that offered compression goes without when the server declined, or closes the
+    /// socket with 1010 (RFC 6455, section 7.4.1; see
+    /// [`Agreement::missing_extension`](super::Agreement::missing_extension)). Default: false.
+    #[cfg(feature = "deflate")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "deflate")))]
+    #[must_use]
+    pub fn require_deflate(mut self, require: bool) -> Self {
+        self.require_deflate = require;
+        self
+    }
+
     /// How much the answer's fields may say.
     #[must_use]
     pub fn limits(mut self, limits: HandshakeLimits) -> Self {
@@ -222,13 +248,28 @@ impl ClientRequest {
             let value = HeaderValue::try_from(names.join(", ")).expect("tokens are visible ASCII");
             headers.insert(header::SEC_WEBSOCKET_PROTOCOL, value);
         }
+        #[cfg(feature = "deflate")]
+        if let Some(deflate) = &self.deflate {
+            let value = HeaderValue::try_from(deflate.offer().to_string())
+                .expect("tokens and separators are visible ASCII");
+            headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, value);
+        }
         for (name, value) in &self.headers {
             headers.append(name, value.clone());
         }
     }
 
     fn handshake(&self, key: Option<&key::Key>) -> ClientHandshake {
-        ClientHandshake::new(key, self.subprotocols.clone(), self.require_subprotocol, self.limits)
+        ClientHandshake {
+            accept: key.map(|key| accept_value(key)),
+            subprotocols: self.subprotocols.clone(),
+            require_subprotocol: self.require_subprotocol,
+            #[cfg(feature = "deflate")]
+            deflate: self.deflate.clone(),
+            #[cfg(feature = "deflate")]
+            require_deflate: self.require_deflate,
+            limits: self.limits,
+        }
     }
 }
 
@@ -239,6 +280,10 @@ impl From<Address> for ClientRequest {
             subprotocols: Vec::new(),
             headers: HeaderMap::new(),
             require_subprotocol: true,
+            #[cfg(feature = "deflate")]
+            deflate: None,
+            #[cfg(feature = "deflate")]
+            require_deflate: false,
             limits: HandshakeLimits::new(),
         }
     }
@@ -528,6 +573,22 @@ mod tests {
         }
         assert_eq!(request.clone().origin("ws://h").unwrap_err(), RequestError::InvalidOrigin);
         assert_eq!(request.header("Origin", "x").unwrap_err(), RequestError::InvalidOrigin);
+    }
+
+    /// X-04, D-05: the offer stands on one line of both requests.
+    #[cfg(feature = "deflate")]
+    #[test]
+    fn compression_is_offered_where_it_is_asked_for() {
+        let request = asks("ws://h").deflate(Deflate::new());
+        for head in [upgrade(&request), request.extended_connect().0] {
+            let lines = head.headers().get_all(header::SEC_WEBSOCKET_EXTENSIONS);
+            let offer = Deflate::new().offer().to_string();
+            assert_eq!(lines.iter().collect::<Vec<_>>(), [&*offer]);
+            assert_eq!(offer, offer.to_ascii_lowercase());
+        }
+        let without = request.deflate(None);
+        let head = upgrade(&without);
+        assert!(!head.headers().contains_key(header::SEC_WEBSOCKET_EXTENSIONS));
     }
 
     #[test]

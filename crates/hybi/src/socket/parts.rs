@@ -94,12 +94,12 @@ impl Core {
         self.report().err().unwrap_or_else(|| Error::new(Kind::Incomplete))
     }
 
-    /// The reader of a message took as much of it as it would.
-    pub(crate) fn refuse(&mut self, limit: usize) -> Error {
+    /// The reader of a message will not take more than `limit` bytes of it. [`cut_short`](Self::cut_short)
+    /// is the error.
+    pub(crate) fn refuse(&mut self, limit: usize) {
         self.incoming = None;
         self.finish(End::Violation(Violation::MessageTooBig { limit }));
         self.settle();
-        self.report().err().unwrap_or_else(|| Error::new(Kind::Incomplete))
     }
 
     /// Takes a part. Whether to stop there, because it is to be taken before more is.

@@ -9,7 +9,10 @@ use std::{
 use bytes::{Buf, BufMut, BytesMut};
 use http::{Method, Request, Response, Version, header};
 use http_body::Body;
-use hybi::handshake::{Address, ClientHandshake, Opening, RequestError};
+use hybi::{
+    handshake::{Address, AnswerError, ClientHandshake, Opening, RequestError},
+    proto::CloseCode,
+};
 use hyper::ext::Protocol;
 use tokio::time::Sleep;
 
@@ -105,7 +108,12 @@ where
     let upgraded = before(deadline.as_mut(), upgrade.wait()).await.ok_or(Kind::TimedOut)?;
     let (transport, early) = upgraded.map_err(Kind::Upgrade)?;
     let config = agreement.configure(options.config);
-    let socket = WebSocket::with_early_data(transport, &early, config);
+    let mut socket = WebSocket::with_early_data(transport, &early, config);
+    if let Some(name) = agreement.missing_extension() {
+        let close = socket.close_with(CloseCode::MANDATORY_EXTENSION, name);
+        let _ = before(deadline.as_mut(), close).await;
+        return Err(Kind::Answer(AnswerError::MissingExtension).into());
+    }
     Ok(Response::from_parts(parts, socket))
 }
 

@@ -5,6 +5,10 @@ use std::{
     fmt,
     future::{Future, poll_fn},
     pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
 };
 
@@ -15,9 +19,10 @@ use hyper::{
     body::Incoming,
     client::conn::{http1, http2},
     ext::Protocol,
+    rt::Executor,
 };
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::sync::watch;
+use hyper_util::rt::TokioIo;
+use tokio::sync::{Notify, watch};
 use tower_service::Service;
 
 use crate::Io;
@@ -41,6 +46,7 @@ type Answer = Result<Response<Incoming>, ConnectionError>;
 ///
 /// # async fn example() -> Result<(), tower_websocket::BoxError> {
 /// let stream = tokio::net::TcpStream::connect("server.example.com:80").await?;
+/// stream.set_nodelay(true)?;
 /// let mut client = WebSocketClient::new(Http1::handshake(stream).await?);
 /// let mut socket = client.connect("ws://server.example.com/chat").await?.into_body();
 /// socket.send("hello").await?;
@@ -121,6 +127,7 @@ impl fmt::Debug for Http1 {
 ///
 /// # async fn example() -> Result<(), tower_websocket::BoxError> {
 /// let stream = tokio::net::TcpStream::connect("server.example.com:80").await?;
+/// stream.set_nodelay(true)?;
 /// let mut client = WebSocketClient::new(Http2::handshake(stream).await?)
 ///     .options(ClientOptions::new().extended_connect(true));
 /// let mut socket = client.connect("ws://server.example.com/chat").await?.into_body();
@@ -132,7 +139,9 @@ impl fmt::Debug for Http1 {
 #[derive(Clone)]
 pub struct Http2 {
     sender: http2::SendRequest<Empty<Bytes>>,
+    /// None until the server's settings came.
     extended_connect: watch::Receiver<Option<bool>>,
+    watch: Arc<Watch>,
 }
 
 impl Http2 {
@@ -146,10 +155,11 @@ impl Http2 {
     ///
     /// Outside of a tokio runtime.
     pub async fn handshake(io: impl Io) -> Result<Self, ConnectionError> {
-        Self::handshake_with(io, http2::Builder::new(TokioExecutor::new())).await
+        Self::handshake_with(io, |_| {}).await
     }
 
-    /// Like [`handshake`](Self::handshake), with settings of the caller's: windows, keep-alive.
+    /// Like [`handshake`](Self::handshake), with settings of the caller's: windows, keep-alive. The bound
+    /// on streams before the server's settings is not the caller's to set.
     ///
     /// # Errors
     ///
@@ -160,27 +170,39 @@ impl Http2 {
     /// Outside of a tokio runtime.
     pub async fn handshake_with(
         io: impl Io,
-        mut builder: http2::Builder<TokioExecutor>,
+        configure: impl FnOnce(&mut http2::Builder<ConnectionExecutor>),
     ) -> Result<Self, ConnectionError> {
+        let watch = Arc::new(Watch::default());
+        let mut builder = http2::Builder::new(ConnectionExecutor { watch: Arc::clone(&watch) });
+        configure(&mut builder);
         // Until the server's settings came there is no room for a stream, which is how they are
         // noticed: without a bound of theirs there is any number afterwards.
         builder.initial_max_send_streams(0);
         let (sender, connection) = builder.handshake(TokioIo::new(io)).await?;
         let (settings, extended_connect) = watch::channel(None);
-        tokio::spawn(async move {
-            let mut connection = pin!(connection);
-            // The one who asked is told of its error too.
-            let _ = poll_fn(|cx| {
-                let polled = connection.as_mut().poll(cx);
-                let enabled = connection.is_extended_connect_protocol_enabled();
-                if enabled || connection.current_max_send_streams() > 0 {
-                    settings.send_if_modified(|it| it.replace(enabled) != Some(enabled));
+        tokio::spawn({
+            let watch = Arc::clone(&watch);
+            async move {
+                let mut connection = pin!(connection);
+                loop {
+                    let mut look = pin!(watch.look.notified());
+                    let ended = poll_fn(|cx| match connection.as_mut().poll(cx) {
+                        // The one who asked is told of its error too.
+                        Poll::Ready(_) => Poll::Ready(true),
+                        Poll::Pending => look.as_mut().poll(cx).map(|()| false),
+                    });
+                    if ended.await {
+                        return;
+                    }
+                    let enabled = connection.is_extended_connect_protocol_enabled();
+                    if enabled || connection.current_max_send_streams() > 0 {
+                        watch.seen.store(true, Ordering::Relaxed);
+                        settings.send_replace(Some(enabled));
+                    }
                 }
-                polled
-            })
-            .await;
+            }
         });
-        Ok(Self { sender, extended_connect })
+        Ok(Self { sender, extended_connect, watch })
     }
 
     /// Whether the server has announced extended CONNECT. Waits for its settings.
@@ -190,10 +212,54 @@ impl Http2 {
     /// When the connection ends before they come.
     pub async fn takes_extended_connect(&self) -> Result<bool, ConnectionError> {
         let mut settings = self.extended_connect.clone();
-        match settings.wait_for(Option::is_some).await {
-            Ok(enabled) => Ok(*enabled == Some(true)),
-            Err(_) => Err(Kind::NoSettings.into()),
+        if *settings.borrow_and_update() == Some(true) {
+            return Ok(true);
         }
+        // It may have been announced since.
+        self.watch.look.notify_one();
+        settings.changed().await.map_err(|_| Kind::NoSettings)?;
+        Ok(*settings.borrow() == Some(true))
+    }
+}
+
+/// When to look at what the server's settings say, which is known to the connection alone.
+#[derive(Default)]
+struct Watch {
+    look: Notify,
+    /// They have come; from then on it is enough to look when somebody asks.
+    seen: AtomicBool,
+}
+
+/// Where the tasks of a [`Http2`] connection run: tokio.
+#[derive(Clone)]
+pub struct ConnectionExecutor {
+    watch: Arc<Watch>,
+}
+
+impl<F> Executor<F> for ConnectionExecutor
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, task: F) {
+        let watch = Arc::clone(&self.watch);
+        tokio::spawn(async move {
+            let mut task = pin!(task);
+            poll_fn(|cx| {
+                let polled = task.as_mut().poll(cx);
+                // hyper tells nobody that settings came; they can have come only here.
+                if !watch.seen.load(Ordering::Relaxed) {
+                    watch.look.notify_one();
+                }
+                polled
+            })
+            .await
+        });
+    }
+}
+
+impl fmt::Debug for ConnectionExecutor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectionExecutor").finish_non_exhaustive()
     }
 }
 

@@ -103,7 +103,7 @@ mod service;
 pub use hybi::Backoff;
 
 pub use self::{
-    connection::{ConnectionError, ConnectionFuture, Http1, Http2},
+    connection::{ConnectionError, ConnectionExecutor, ConnectionFuture, Http1, Http2},
     connector::{Connector, Tcp},
     error::ClientError,
     one_per_address::{OnePerAddress, OnePerAddressLayer},

@@ -77,6 +77,21 @@ impl ClientOptions {
         self.try_request(|request| request.origin(origin))
     }
 
+    /// Offers compression (RFC 7692), which the server may decline. Default: none.
+    #[cfg(feature = "deflate")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "deflate")))]
+    pub fn deflate(self, deflate: impl Into<Option<hybi::proto::Deflate>>) -> Self {
+        self.request(|request| request.deflate(deflate))
+    }
+
+    /// Whether an attempt fails when compression was offered and the server declined. The socket is
+    /// closed with 1010 then (RFC 6455, section 7.4.1). Default: false.
+    #[cfg(feature = "deflate")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "deflate")))]
+    pub fn require_deflate(self, require: bool) -> Self {
+        self.request(|request| request.require_deflate(require))
+    }
+
     /// Replaces the limits on what the fields of an answer say.
     pub fn handshake_limits(self, limits: HandshakeLimits) -> Self {
         self.request(|request| request.limits(limits))

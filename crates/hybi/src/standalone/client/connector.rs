@@ -10,20 +10,17 @@ use tokio::{
 #[cfg(feature = "tls")]
 use {std::sync::Arc, tokio_rustls::rustls::ClientConfig};
 
+use super::error::Kind;
 use super::{
     ClientStream, ConnectError, Proxy,
     open::{Bounds, Opened, open},
     tcp,
 };
 #[cfg(feature = "tls")]
-use super::{
-    error::{Kind, Stage},
-    open::within,
-    tls,
-};
+use super::{error::Stage, open::within, tls};
 use crate::{
-    handshake::{Address, ClientRequest, RequestError},
-    proto::Limits,
+    handshake::{Address, AnswerError, ClientRequest, RequestError},
+    proto::{CloseCode, Limits},
     socket::{Config, Timeouts, WebSocket},
     standalone::HeadLimits,
 };
@@ -272,7 +269,7 @@ impl Connector {
     ) -> Result<ClientStream, ConnectError> {
         #[cfg(not(feature = "tls"))]
         if address.is_secure() {
-            return Err(super::error::Kind::NoTls.into());
+            return Err(Kind::NoTls.into());
         }
         let stream = match &self.proxy {
             None => tcp::connect(address, deadline).await?,
@@ -305,7 +302,13 @@ impl Connector {
         let opened = open(&mut io, request, &self.bounds, deadline).await?;
         let Opened { response, agreement, early } = opened;
         let config = agreement.configure(self.config.clone());
-        Ok((WebSocket::with_early_data(io, &early, config), response))
+        let mut socket = WebSocket::with_early_data(io, &early, config);
+        if let Some(name) = agreement.missing_extension() {
+            let close = socket.close_with(CloseCode::MANDATORY_EXTENSION, name);
+            let _ = tokio::time::timeout_at(deadline, close).await;
+            return Err(Kind::Answer(AnswerError::MissingExtension).into());
+        }
+        Ok((socket, response))
     }
 }
 
