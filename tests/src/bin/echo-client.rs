@@ -9,7 +9,7 @@ use std::{process::ExitCode, time::Duration};
 use clap::Parser;
 use hybi::{
     handshake::ClientRequest,
-    proto::Limits,
+    proto::{Deflate, Limits},
     socket::{BoxError, WebSocket},
     standalone::{ClientStream, Connector},
 };
@@ -82,7 +82,11 @@ struct Client<'a> {
 impl Client<'_> {
     async fn open(&self, path: &str) -> Result<WebSocket<ClientStream>, BoxError> {
         let url = format!("{}/{path}", self.args.url.trim_end_matches('/'));
-        let request = ClientRequest::new(&url)?;
+        let deflate = self.args.deflate.then(|| {
+            // Whatever the server makes of it.
+            Deflate::new().server_context_takeover(true).client_context_takeover(true).threshold(0)
+        });
+        let request = ClientRequest::new(&url)?.deflate(deflate);
         let (socket, _) = self.connector.connect(request).await?;
         Ok(socket)
     }

@@ -98,6 +98,11 @@
 //! # Ok::<(), hybi::proto::SendError>(())
 //! ```
 //!
+//! # Compression
+//!
+//! With the feature `deflate`, `Connection::with_deflate` compresses messages as the handshake agreed
+//! (permessage-deflate, RFC 7692). `Deflate` says what it costs, and when not to use it.
+//!
 //! # What it holds
 //!
 //! Memory grows with bytes received, never with a length announced: for an unfinished message at most
