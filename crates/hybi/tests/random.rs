@@ -279,9 +279,11 @@ struct Compression {
 
 fn compression() -> impl Strategy<Value = Option<Compression>> {
     let some = (9u8..=15, any::<bool>(), prop_oneof![Just(0usize), Just(1024)]);
-    prop::option::of(
-        some.prop_map(|(bits, takeover, threshold)| Compression { bits, takeover, threshold }),
-    )
+    prop::option::of(some.prop_map(|(bits, takeover, threshold)| Compression {
+        bits,
+        takeover,
+        threshold,
+    }))
 }
 
 #[cfg(feature = "deflate")]

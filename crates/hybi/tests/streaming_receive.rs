@@ -282,7 +282,7 @@ async fn a_reader_that_is_dropped_skips_the_rest_of_its_message() {
             peer.send_close(1000, "").await;
             assert_eq!(peer.recv().await.0, 0x88);
             drop(peer);
-           user.await.unwrap().unwrap();
+            user.await.unwrap().unwrap();
         }
     }
 }
@@ -347,7 +347,7 @@ async fn reading_dropped_at_every_byte_loses_nothing() {
             drop(told);
             assert_eq!(peer.recv().await, (0x8a, b"ping".to_vec()));
             drop(peer);
-           user.await.unwrap().unwrap();
+            user.await.unwrap().unwrap();
         }
     }
 }
@@ -419,7 +419,7 @@ async fn a_message_that_is_cut_off_is_an_error() {
                 settle().await;
             }
             drop(peer);
-           user.await.unwrap().unwrap();
+            user.await.unwrap().unwrap();
         }
     }
 }
@@ -524,7 +524,7 @@ async fn a_message_is_whatever_reads_bytes() {
         }
         peer.send_raw(&masked(0x02, b"and then")).await;
         drop(peer);
-       user.await.unwrap().unwrap();
+        user.await.unwrap().unwrap();
     }
 }
 
@@ -657,8 +657,7 @@ async fn a_message_is_read_to_its_end_while_the_socket_closes() {
         tokio::join!(closing, sending);
         drop(read);
         drop(write);
-        drop(peer);
-       user.await.unwrap().unwrap();
+        user.await.unwrap().unwrap();
     }
 }
 
@@ -698,12 +697,13 @@ async fn a_drain_lets_a_message_be_read_to_its_end() {
 #[tokio::test]
 async fn messages_that_are_read_are_counted() {
     let (io, mut peer) = Peer::pair(1 << 16);
-    let session = tokio::spawn(Session::new(io, Config::server(), |mut socket: Socket| async move {
-        read_all(&mut socket).await?;
-        drop(socket.next_message().await?);
-        while socket.recv().await?.is_some() {}
-        Ok(())
-    }));
+    let session =
+        tokio::spawn(Session::new(io, Config::server(), |mut socket: Socket| async move {
+            read_all(&mut socket).await?;
+            drop(socket.next_message().await?);
+            while socket.recv().await?.is_some() {}
+            Ok(())
+        }));
     for _ in 0..3 {
         peer.send_raw(&masked(0x02, &[1; 100])).await;
         settle().await;

@@ -110,10 +110,7 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(
-        input: &mut Input<'_>,
-        agreed: Option<(DeflateParameters, DeflateParameters)>,
-    ) -> Self {
+    fn new(input: &mut Input<'_>, agreed: Option<(DeflateParameters, DeflateParameters)>) -> Self {
         let max_send_frame = match input.byte() {
             n @ 0..128 => usize::from(n) * 8 + 1,
             n => usize::from(n) * 100,
@@ -274,7 +271,8 @@ impl End {
         let n = n.min(self.flight.len());
         let mut bytes: Vec<u8> = self.flight.drain(..n).collect();
         let mut rest = &mut bytes[..];
-        while let Some(event) = to.connection.receive(&mut rest).expect("an end keeps the protocol") {
+        while let Some(event) = to.connection.receive(&mut rest).expect("an end keeps the protocol")
+        {
             to.saw.add(event);
         }
         assert!(rest.is_empty());

@@ -6,7 +6,11 @@ use hybi::proto::{Bytes, Connection, Event, MessageKind, Violation};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
     /// A whole message, or as much of one as there is.
-    Message { text: bool, payload: Vec<u8>, whole: bool },
+    Message {
+        text: bool,
+        payload: Vec<u8>,
+        whole: bool,
+    },
     Ping(Bytes),
     Pong(Bytes),
     Close(u16, String),
@@ -66,7 +70,11 @@ impl Outcome {
                 Seen::Message { text, payload, whole } => {
                     open.extend(payload);
                     if whole {
-                        joined.push(Seen::Message { text, payload: std::mem::take(&mut open), whole });
+                        joined.push(Seen::Message {
+                            text,
+                            payload: std::mem::take(&mut open),
+                            whole,
+                        });
                     }
                 }
                 other => joined.push(other),

@@ -411,7 +411,10 @@ mod tests {
     fn a_request_beside_a_wait_delays_neither() {
         model(
             "a request and a sender",
-            &[|shared| shared.request(|asked| asked.send += 1), |shared| send(shared, Wake::Session)],
+            &[
+                |shared| shared.request(|asked| asked.send += 1),
+                |shared| send(shared, Wake::Session),
+            ],
             2,
         );
     }

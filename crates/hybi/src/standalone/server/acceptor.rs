@@ -9,6 +9,8 @@ use tokio::{
 };
 
 use super::{AcceptError, Incoming, incoming::Received};
+#[cfg(feature = "deflate")]
+use crate::proto::Deflate;
 use crate::{
     handshake::{HandshakeLimits, InvalidSubprotocol, Refusal, ServerHandshake, Subprotocol},
     proto::Limits,
@@ -96,6 +98,8 @@ pub struct Acceptor {
     handshake_timeout: Duration,
     subprotocols: Arc<[Subprotocol]>,
     require_subprotocol: bool,
+    #[cfg(feature = "deflate")]
+    deflate: Option<Deflate>,
 }
 
 impl Default for Acceptor {
@@ -114,6 +118,8 @@ impl Acceptor {
             handshake_timeout: Duration::from_secs(10),
             subprotocols: Arc::new([]),
             require_subprotocol: false,
+            #[cfg(feature = "deflate")]
+            deflate: None,
         }
     }
 
@@ -171,6 +177,15 @@ impl Acceptor {
     /// A browser whose page asked for subprotocols fails anyway if it gets none.
     pub fn require_subprotocol(mut self, required: bool) -> Self {
         self.require_subprotocol = required;
+        self
+    }
+
+    /// Grants compression to clients that offer it (RFC 7692). Default: none; see [`Deflate`] for what
+    /// it costs, and when to leave it off.
+    #[cfg(feature = "deflate")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "deflate")))]
+    pub fn deflate(mut self, deflate: impl Into<Option<Deflate>>) -> Self {
+        self.deflate = deflate.into();
         self
     }
 
@@ -282,7 +297,10 @@ impl Acceptor {
                 let chosen = self.subprotocols.iter().find(|name| offers.contains(name)).cloned();
                 if chosen.is_some() || !self.require_subprotocol {
                     let config = Arc::clone(&self.config);
-                    return Ok(Incoming::new(received, handshake, chosen, config));
+                    let incoming = Incoming::new(received, handshake, chosen, config);
+                    #[cfg(feature = "deflate")]
+                    let incoming = incoming.deflate(self.deflate.clone());
+                    return Ok(incoming);
                 }
                 let names: Vec<_> = self.subprotocols.iter().map(Subprotocol::as_str).collect();
                 let names = names.join(", ");
