@@ -657,7 +657,6 @@ async fn a_message_is_read_to_its_end_while_the_socket_closes() {
         tokio::join!(closing, sending);
         drop(read);
         drop(write);
-        drop(peer);
         user.await.unwrap().unwrap();
     }
 }

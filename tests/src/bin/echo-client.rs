@@ -27,6 +27,9 @@ struct Args {
     /// Offer compression.
     #[arg(long)]
     deflate: bool,
+    /// Let the compression of a message refer to those before it, as far as the server does.
+    #[arg(long, requires = "deflate")]
+    context_takeover: bool,
     /// The largest message that is taken, in bytes.
     #[arg(long)]
     max_message: Option<usize>,
@@ -82,9 +85,12 @@ struct Client<'a> {
 impl Client<'_> {
     async fn open(&self, path: &str) -> Result<WebSocket<ClientStream>, BoxError> {
         let url = format!("{}/{path}", self.args.url.trim_end_matches('/'));
+        let takeover = self.args.context_takeover;
         let deflate = self.args.deflate.then(|| {
-            // Whatever the server makes of it.
-            Deflate::new().server_context_takeover(true).client_context_takeover(true).threshold(0)
+            Deflate::new()
+                .server_context_takeover(takeover)
+                .client_context_takeover(takeover)
+                .threshold(0)
         });
         let request = ClientRequest::new(&url)?.deflate(deflate);
         let (socket, _) = self.connector.connect(request).await?;

@@ -136,6 +136,7 @@ pub use bytestring::ByteString;
 pub use self::close::{CloseCode, CloseFrame, CloseReason, InvalidCloseCode, ReasonTooLong};
 pub use self::connection::{Connection, Event, PingError, Receiving, Role, SendError};
 #[cfg(feature = "deflate")]
+#[cfg_attr(docsrs, doc(cfg(feature = "deflate")))]
 pub use self::deflate::{Deflate, DeflateParameters};
 pub use self::limits::Limits;
 pub use self::message::{Message, MessageKind};
