@@ -362,6 +362,13 @@ impl Outbox {
             backlog.pings -= 1;
             (OpCode::Ping, ping.payload)
         } else if let Some(message) = backlog.current.take().or_else(|| backlog.queue.pop_front()) {
+            let piece = message.payload.len().min(self.max_frame);
+            if piece >= LARGE && self.keys.is_some() && !self.head.is_empty() {
+                // Masking copies it. Behind what was half written the copy would make `head` grow without
+                // end.
+                backlog.current = Some(message);
+                return false;
+            }
             self.frame_message(message);
             return true;
         } else if let Some(body) = backlog.close.take() {
