@@ -14,7 +14,7 @@ use axum::{Router, http::StatusCode, routing::any};
 use clap::{Parser, ValueEnum};
 use tests::serve::{Server, ServerConfig};
 use tower_websocket::{
-    BoxError, CloseCode, Limits, Message, Sessions, Timeouts, WebSocket, WebSocketLayer,
+    BoxError, CloseCode, Deflate, Limits, Message, Sessions, Timeouts, WebSocket, WebSocketLayer,
     handler::{Handler, per_message},
     handler_fn,
     policy::{AllowHosts, AllowOrigins, BoxPolicy, Policy, SameOrigin, Subprotocols},
@@ -51,6 +51,12 @@ struct Args {
     /// Seconds that the peer's Close is waited for.
     #[arg(long, default_value_t = 5.0)]
     close_timeout: f64,
+    /// Grant compression, of messages of any length.
+    #[arg(long)]
+    deflate: bool,
+    /// Let the compression of a message refer to those before it, as far as the client does.
+    #[arg(long, requires = "deflate")]
+    context_takeover: bool,
     /// Whether one handler serves a connection, or a service each message.
     #[arg(long, value_enum, default_value_t = HandlerKind::Connection)]
     handler: HandlerKind,
@@ -129,11 +135,20 @@ fn app(args: &Args, sessions: &Sessions, handler: impl Handler) -> Result<Router
         limits = limits.max_message(bytes);
     }
     let timeouts = Timeouts::default().close(Duration::try_from_secs_f64(args.close_timeout)?);
-    let layer = WebSocketLayer::new(handler)
+    let mut layer = WebSocketLayer::new(handler)
         .policy(policy(args)?)
         .limits(limits)
         .timeouts(timeouts)
         .sessions(sessions.clone());
+    if args.deflate {
+        let takeover = args.context_takeover;
+        layer = layer.deflate(
+            Deflate::new()
+                .server_context_takeover(takeover)
+                .client_context_takeover(takeover)
+                .threshold(0),
+        );
+    }
     Ok(Router::new()
         .route("/plain", any(async || "plain\n"))
         .route("/nowhere", any(async || StatusCode::NOT_FOUND))
