@@ -139,7 +139,11 @@ mod tests {
     async fn an_address_that_makes_it_wait_does_not_hold_up_the_next() {
         let connect = |addr: SocketAddr| async move {
             sleep(Duration::from_millis(addr.port().into())).await;
-            if addr.port() % 2 == 0 { Ok(addr.port()) } else { Err(io::ErrorKind::Other.into()) }
+            if addr.port().is_multiple_of(2) {
+                Ok(addr.port())
+            } else {
+                Err(io::ErrorKind::Other.into())
+            }
         };
         let table = [
             (&[60_000, 10][..], Some(10), 260),
