@@ -58,12 +58,6 @@ struct Args {
     /// Seconds that the peer's Close is waited for.
     #[arg(long, default_value_t = 5.0)]
     close_timeout: f64,
-    /// Grant compression, of messages of any length.
-    #[arg(long)]
-    deflate: bool,
-    /// Let the compression of a message refer to those before it, as far as the client does.
-    #[arg(long, requires = "deflate")]
-    context_takeover: bool,
     /// Whether one handler serves a connection, or a service each message.
     #[arg(long, value_enum, default_value_t = HandlerKind::Connection)]
     handler: HandlerKind,
