@@ -58,12 +58,6 @@ struct Args {
     /// Seconds that the peer's Close is waited for.
     #[arg(long, default_value_t = 5.0)]
     close_timeout: f64,
-    /// Grant compression, of messages of any length.
-    #[arg(long)]
-    deflate: bool,
-    /// Let the compression of a message refer to those before it, as far as the client does.
-    #[arg(long, requires = "deflate")]
-    context_takeover: bool,
     /// Whether one handler serves a connection, or a service each message.
     #[arg(long, value_enum, default_value_t = HandlerKind::Connection)]
     handler: HandlerKind,
@@ -142,11 +136,10 @@ fn app(args: &Args, sessions: &Sessions, handler: impl Handler) -> Result<Router
         limits = limits.max_message(bytes);
     }
     let timeouts = Timeouts::default().close(Duration::try_from_secs_f64(args.close_timeout)?);
-    let mut layer = WebSocketLayer::new(handler)
+    let layer = WebSocketLayer::new(handler)
         .policy(policy(args)?)
         .limits(limits)
         .timeouts(timeouts)
-<<<<<<< HEAD
         .sessions(sessions.clone())
         .deflate(args.deflate.then(|| {
             Deflate::new()
@@ -154,18 +147,6 @@ fn app(args: &Args, sessions: &Sessions, handler: impl Handler) -> Result<Router
                 .client_context_takeover(args.context_takeover)
                 .threshold(0)
         }));
-=======
-        .sessions(sessions.clone());
-    if args.deflate {
-        let takeover = args.context_takeover;
-        layer = layer.deflate(
-            Deflate::new()
-                .server_context_takeover(takeover)
-                .client_context_takeover(takeover)
-                .threshold(0),
-        );
-    }
->>>>>>> wt-deflate
     Ok(Router::new()
         .route("/plain", any(async || "plain\n"))
         .route("/nowhere", any(async || StatusCode::NOT_FOUND))
