@@ -719,7 +719,7 @@ async fn what_a_sink_was_let_send_goes_behind_the_message_that_began() {
 }
 
 /// Nobody waits for a message that can never be finished.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn who_waits_for_its_turn_learns_that_the_socket_is_gone() {
     let (io, peer) = Peer::pair(1 << 16);
     let (sender, _receiver) = WebSocket::new(io, Config::server()).split();

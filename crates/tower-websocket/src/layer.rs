@@ -168,8 +168,8 @@ impl<H, P> WebSocketLayer<H, P> {
     /// ```
     #[cfg(feature = "deflate")]
     #[cfg_attr(docsrs, doc(cfg(feature = "deflate")))]
-    pub fn deflate(self, deflate: Deflate) -> Self {
-        self.set(|settings| settings.deflate = Some(deflate))
+    pub fn deflate(self, deflate: impl Into<Option<Deflate>>) -> Self {
+        self.set(|settings| settings.deflate = deflate.into())
     }
 
     /// Replaces the limits on the fields of a handshake.

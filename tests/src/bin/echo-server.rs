@@ -45,18 +45,19 @@ struct Args {
     /// A subprotocol that the server knows, the most preferred first.
     #[arg(long)]
     subprotocol: Vec<String>,
+    /// Grant compression to clients that offer it, of every message that it makes shorter.
+    #[arg(long)]
+    deflate: bool,
+    /// Let the compression of a message refer to those before it, if the client takes that. It costs
+    /// memory for as long as the socket is open.
+    #[arg(long, requires = "deflate")]
+    context_takeover: bool,
     /// Seconds from accept to the answer of the handshake.
     #[arg(long, default_value_t = 10.0)]
     handshake_timeout: f64,
     /// Seconds that the peer's Close is waited for.
     #[arg(long, default_value_t = 5.0)]
     close_timeout: f64,
-    /// Grant compression, of messages of any length.
-    #[arg(long)]
-    deflate: bool,
-    /// Let the compression of a message refer to those before it, as far as the client does.
-    #[arg(long, requires = "deflate")]
-    context_takeover: bool,
     /// Whether one handler serves a connection, or a service each message.
     #[arg(long, value_enum, default_value_t = HandlerKind::Connection)]
     handler: HandlerKind,
@@ -135,20 +136,17 @@ fn app(args: &Args, sessions: &Sessions, handler: impl Handler) -> Result<Router
         limits = limits.max_message(bytes);
     }
     let timeouts = Timeouts::default().close(Duration::try_from_secs_f64(args.close_timeout)?);
-    let mut layer = WebSocketLayer::new(handler)
+    let layer = WebSocketLayer::new(handler)
         .policy(policy(args)?)
         .limits(limits)
         .timeouts(timeouts)
-        .sessions(sessions.clone());
-    if args.deflate {
-        let takeover = args.context_takeover;
-        layer = layer.deflate(
+        .sessions(sessions.clone())
+        .deflate(args.deflate.then(|| {
             Deflate::new()
-                .server_context_takeover(takeover)
-                .client_context_takeover(takeover)
-                .threshold(0),
-        );
-    }
+                .server_context_takeover(args.context_takeover)
+                .client_context_takeover(args.context_takeover)
+                .threshold(0)
+        }));
     Ok(Router::new()
         .route("/plain", any(async || "plain\n"))
         .route("/nowhere", any(async || StatusCode::NOT_FOUND))

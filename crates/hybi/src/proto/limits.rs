@@ -96,10 +96,13 @@ impl Limits {
         self
     }
 
-    /// How many bytes of complete messages the socket reads ahead of a handler that does not receive.
-    /// Default: 64 KiB.
+    /// How many bytes of messages the socket reads ahead of a user that does not receive. Default:
+    /// 64 KiB.
     ///
-    /// Beyond it reading stops, so that the transport's flow control holds the peer back.
+    /// Beyond it reading stops, so that the transport's flow control holds the peer back. It is the bound
+    /// for complete messages, and once more for the one that has begun. That one counts as neither whole
+    /// nor in parts until it is asked for, and so is not held to
+    /// [`max_message`](Self::max_message) before.
     #[must_use]
     pub fn read_ahead(mut self, bytes: usize) -> Self {
         self.read_ahead = bytes;

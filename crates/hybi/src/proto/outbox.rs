@@ -38,6 +38,8 @@ pub(super) struct Outbox {
     /// Messages below this length become one frame without further ado if nothing waits.
     short: usize,
     head: BytesMut,
+    /// The beginning of `head` was written.
+    half_written: bool,
     /// What waits behind `head`. Most connections never have any.
     backlog: Option<Box<Backlog>>,
     state: State,
@@ -108,6 +110,7 @@ impl Outbox {
             max_frame: limits.max_send_frame,
             short: LARGE.min(limits.max_send_frame.saturating_add(1)),
             head: BytesMut::new(),
+            half_written: false,
             backlog: None,
             state: State::Open,
             failed: false,
@@ -307,8 +310,10 @@ impl Outbox {
         if of_head == self.head.len() {
             // Advanced to its end, the buffer would have no capacity left to be used again.
             self.head.clear();
+            self.half_written = false;
         } else {
             self.head.advance(of_head);
+            self.half_written = true;
         }
         if let Some(backlog) = &mut self.backlog {
             let of_body = (n - of_head).min(backlog.body.len());
@@ -362,6 +367,13 @@ impl Outbox {
             backlog.pings -= 1;
             (OpCode::Ping, ping.payload)
         } else if let Some(message) = backlog.current.take().or_else(|| backlog.queue.pop_front()) {
+            let piece = message.payload.len().min(self.max_frame);
+            if piece >= LARGE && self.keys.is_some() && self.half_written {
+                // Masking copies it, and behind what is half written `head` would grow each time: what was
+                // written of it takes up room as long as the rest is there.
+                backlog.current = Some(message);
+                return false;
+            }
             self.frame_message(message);
             return true;
         } else if let Some(body) = backlog.close.take() {

@@ -24,7 +24,7 @@ use super::{
     parts::{Incoming, send_error},
     scratch::{self, Input},
 };
-use crate::proto::{CloseFrame, Connection, Event, Message, PingError, Receiving, Role, Violation};
+use crate::proto::{CloseFrame, Connection, Event, Message, PingError, Role, Violation};
 
 /// What a queued message costs beside its payload.
 const MESSAGE_OVERHEAD: usize = 64;
@@ -283,7 +283,7 @@ impl Core {
     pub(crate) fn read_ahead(&mut self) {
         let unasked = self.waiters[Wait::Recv as usize].is_none();
         let closing = self.conn.close_queued();
-        if unasked && !closing && self.conn.receiving() == Receiving::Messages {
+        if unasked && !closing && self.wants_messages() {
             self.decide_later();
         }
         while (!self.is_read_ahead_full() || closing) && !self.has_part() {

@@ -48,8 +48,8 @@ const COALESCED: usize = 64 * 1024;
 /// How much is read before other tasks have their turn.
 const READ_BUDGET: usize = 64 * 1024;
 
-/// How much of a message in parts is read at once: all of it is in memory until it was taken.
-const PARTS_READ: usize = 32 * 1024;
+/// How much is read at once of what may be a message in parts: all of it is in memory until it was taken.
+const PARTS_READ: usize = 24 * 1024;
 
 /// What a read costs of it, however short it is.
 const READ_COST: usize = 4 * 1024;
@@ -222,7 +222,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             result
         } else {
             let mut buffer = scratch::take_read();
-            let size = if core.is_in_parts() { PARTS_READ } else { buffer.len() };
+            let size = if core.wants_messages() { buffer.len() } else { PARTS_READ };
             let mut read = ReadBuf::new(&mut buffer[..size]);
             match Pin::new(io).poll_read(cx, &mut read) {
                 Poll::Pending => {

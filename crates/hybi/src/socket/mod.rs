@@ -11,6 +11,45 @@
 //! [`WebSocket::split`] gives independent halves for tasks of their own: a [`Receiver`], and a [`Sender`]
 //! of which there can be any number.
 //!
+//! # Messages of any size
+//!
+//! [`recv`](WebSocket::recv) and [`send`](WebSocket::send) take whole messages, which are held to
+//! [`Limits::max_message`](crate::proto::Limits::max_message). A message that is longer, or better not in
+//! memory as a whole, is read as it arrives by a [`MessageReader`]
+//! ([`next_message`](WebSocket::next_message)) and sent as it is made by a [`MessageWriter`]
+//! ([`start_message`](WebSocket::start_message)), from and to whatever reads and writes bytes. Each holds
+//! some ten KiB of it, however long it is, and the transport's flow control goes through: who reads
+//! slowly slows down who writes.
+//!
+//! ```
+//! use hybi::proto::MessageKind;
+//! use hybi::socket::{BoxError, Config, Session, WebSocket};
+//! use tokio::io::{copy, sink};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), BoxError> {
+//! # let (server, client) = tokio::io::duplex(1024);
+//! // The server takes uploads of any size.
+//! tokio::spawn(Session::new(server, Config::server(), |mut socket: WebSocket<_>| async move {
+//!     while let Some(mut upload) = socket.next_message().await? {
+//!         let bytes = copy(&mut upload, &mut sink()).await?;
+//!         drop(upload);
+//!         socket.send(format!("{bytes} bytes")).await?;
+//!     }
+//!     Ok(())
+//! }));
+//!
+//! let mut socket = WebSocket::new(client, Config::client());
+//! let mut upload = socket.start_message(MessageKind::Binary).await?;
+//! for _ in 0..1000 {
+//!     upload.send_chunk(vec![7; 5000]).await?;
+//! }
+//! upload.finish().await?;
+//! assert_eq!(socket.recv().await?.unwrap().as_text(), Some("5000000 bytes"));
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Example
 //!
 //! ```

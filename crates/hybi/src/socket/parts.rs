@@ -161,6 +161,12 @@ impl Core {
         self.stats.messages_received.wrapping_add(self.parts_received)
     }
 
+    /// Whoever receives waits for a whole message.
+    #[inline]
+    pub(crate) fn wants_messages(&self) -> bool {
+        self.conn.receiving() == Receiving::Messages
+    }
+
     fn is_undecided(&self) -> bool {
         matches!(self.conn.receiving(), Receiving::Undecided { .. })
     }
@@ -175,7 +181,7 @@ impl Core {
 
     /// Whole messages are wanted. Whether that changes anything.
     pub(super) fn decide_for_messages(&mut self) -> bool {
-        if self.conn.receiving() == Receiving::Messages || self.discard {
+        if self.wants_messages() || self.discard {
             return false;
         }
         self.skip();

@@ -28,7 +28,7 @@ use crate::proto::{ByteString, CloseFrame, Message, MessageKind};
 /// A message that is read as it arrives, however long it is. [`WebSocket::next_message`] and
 /// [`Receiver::next_message`] give it.
 ///
-/// At most 32 KiB of it are in memory and wait to be taken; while they do, nothing is read, and the peer's
+/// At most 24 KiB of it are in memory and wait to be taken; while they do, nothing is read, and the peer's
 /// `send` waits in the end. [`Limits::max_message`] and [`Limits::max_fragments`] do not hold for it.
 /// [`Limits::max_frame`] does, and by default it is as low as the limit on messages: who expects large
 /// frames raises it.

@@ -42,7 +42,7 @@
 //! # What remains with a server
 //!
 //! * **Which pages may connect.** Every page in every browser can, with the user's cookies:
-//!   [`Acceptor::read`](Acceptor::read#whose-page-is-it) shows the check of `Origin`.
+//!   [`Acceptor::read`](Acceptor::read) shows the check of `Origin`.
 //! * **How many connections there are.** The loop above accepts without end; a semaphore bounds it.
 //!   What one connection may hold and how long its handshake may take is bounded by default.
 //! * **TLS.** Hand in the encrypted stream; `Acceptor` and the socket end it in due form.

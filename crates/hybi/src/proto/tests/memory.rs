@@ -143,6 +143,22 @@ fn an_output_buffer_that_was_written_has_its_capacity_again() {
     assert_eq!(server.take_buffer().unwrap().capacity(), 1000);
 }
 
+/// A frame that is written little by little does not make the buffer grow with each that follows.
+#[test]
+fn a_slow_transport_does_not_make_the_output_buffer_grow() {
+    for role in [Role::Server, Role::Client] {
+        let mut connection = endpoint(role, &Limits::default().max_send_frame(20_000));
+        connection.send(Message::from(vec![0; 1_000_000])).unwrap();
+        while connection.has_output() {
+            let [first, second] = connection.output();
+            let n = (first.len() + second.len()).min(8000);
+            connection.advance(n);
+        }
+        let capacity = connection.take_buffer().unwrap().capacity();
+        assert!(capacity <= 2 * 20_000, "{capacity}");
+    }
+}
+
 /// A connection with a full state is a few words; nothing large is inline.
 #[test]
 fn a_connection_is_small() {

@@ -27,7 +27,7 @@ use crate::{
 ///
 /// **Any page in any browser can make such a client**, with the cookies that the browser has for
 /// this server. A server that browsers can reach checks `Origin` first, see
-/// [`Acceptor::read`](Acceptor::read#whose-page-is-it).
+/// [`Acceptor::read`](Acceptor::read).
 ///
 /// # Errors
 ///
@@ -190,7 +190,7 @@ impl Acceptor {
     }
 
     /// Opens a WebSocket on a stream that a client has connected, whatever page or program that is:
-    /// see [`read`](Self::read#whose-page-is-it).
+    /// see [`read`](Self::read).
     ///
     /// The socket is a bare one, which moves only while one of its operations is polled;
     /// [`Incoming::serve`] drives one for a handler.
