@@ -304,7 +304,8 @@ fn with_compression(config: Config, compression: Option<Compression>) -> Config 
 #[cfg(not(feature = "deflate"))]
 fn with_compression(config: Config, compression: Option<Compression>) -> Config {
     // Without the feature it is nothing.
-    drop(compression.map(|Compression { bits, takeover, threshold }| (bits, takeover, threshold)));
+    let _ =
+        compression.map(|Compression { bits, takeover, threshold }| (bits, takeover, threshold));
     config
 }
 

@@ -501,7 +501,6 @@ async fn a_message_is_whatever_reads_bytes() {
             all.extend_from_slice(&message.chunk().await?.expect("more"));
             message.read_to_end(&mut all).await?;
             assert_eq!(all, expected);
-            drop(message);
 
             let message = socket.next_message().await?.expect("a message");
             let all: Vec<_> = message.try_collect().await?;

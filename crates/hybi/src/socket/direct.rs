@@ -151,6 +151,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Direct<T> {
         if done(&self.core) && self.core.is_flushed() {
             return Poll::Ready(());
         }
+        // A reader that is still wanted would be borrowing the socket.
+        self.core.skip();
         self.drive(Side::Send, cx, |core, driver, cx| {
             loop {
                 let _ = driver.poll_flush(core, cx);

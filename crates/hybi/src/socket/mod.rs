@@ -18,7 +18,7 @@
 //! memory as a whole, is read as it arrives by a [`MessageReader`]
 //! ([`next_message`](WebSocket::next_message)) and sent as it is made by a [`MessageWriter`]
 //! ([`start_message`](WebSocket::start_message)), from and to whatever reads and writes bytes. Each holds
-//! some ten KiB of it, however long it is, and the transport's flow control goes through: who reads
+//! a few dozen KiB of it at most, however long it is, and the transport's flow control goes through: who reads
 //! slowly slows down who writes.
 //!
 //! ```
@@ -33,7 +33,6 @@
 //! tokio::spawn(Session::new(server, Config::server(), |mut socket: WebSocket<_>| async move {
 //!     while let Some(mut upload) = socket.next_message().await? {
 //!         let bytes = copy(&mut upload, &mut sink()).await?;
-//!         drop(upload);
 //!         socket.send(format!("{bytes} bytes")).await?;
 //!     }
 //!     Ok(())

@@ -5,6 +5,7 @@ use std::{
     future::poll_fn,
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -85,18 +86,40 @@ pub struct MessageReader<'a, T> {
     /// What was received of it and not taken, from `read` on.
     part: Option<Message>,
     read: usize,
+    rest: Rest,
+}
+
+/// What is to come of a message. Dropped before its end, it is skipped.
+///
+/// It has no part in the reader's lifetime, and the reader no destructor of its own: so the socket can be
+/// used again where the reader is last used, not only where it goes out of scope.
+struct Rest {
     /// More parts follow.
     more: bool,
+    /// `None` for a socket that owns its transport. It moves only while it is used, and by then its reader
+    /// is gone.
+    shared: Option<Arc<Shared>>,
+}
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        if self.more
+            && let Some(shared) = &self.shared
+        {
+            shared.core_or_request(Wake::Session, Core::skip, |requests| requests.skip = true);
+        }
+    }
 }
 
 impl<'a, T: AsyncRead + AsyncWrite + Unpin> MessageReader<'a, T> {
     fn new(source: Source<'a, T>, begun: Begun) -> Self {
-        let (kind, part) = match begun {
-            Begun::Whole(message) => (message.kind(), Some(message)),
-            Begun::Open(kind) => (kind, None),
+        let (kind, part, rest) = match begun {
+            Begun::Whole(message) => {
+                (message.kind(), Some(message), Rest { more: false, shared: None })
+            }
+            Begun::Open(kind) => (kind, None, Rest { more: true, shared: source.shared() }),
         };
-        let more = part.is_none();
-        Self { source, kind, part, read: 0, more }
+        Self { source, kind, part, read: 0, rest }
     }
 
     /// Whether this is text or binary.
@@ -147,7 +170,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin> MessageReader<'a, T> {
                 return Poll::Ready(Ok(true));
             }
             self.part = None;
-            if !self.more {
+            if !self.rest.more {
                 return Poll::Ready(Ok(false));
             }
             let end = |core: &mut Core| Err(core.cut_short());
@@ -155,10 +178,10 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin> MessageReader<'a, T> {
                 Ok(Some((part, last))) => {
                     self.part = Some(part);
                     self.read = 0;
-                    self.more = !last;
+                    self.rest.more = !last;
                 }
                 failed => {
-                    self.more = false;
+                    self.rest.more = false;
                     return Poll::Ready(failed.map(|_| false));
                 }
             }
@@ -202,7 +225,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin> MessageReader<'a, T> {
 
     /// Fails the connection because the message is longer than `limit`.
     async fn refuse(mut self, limit: usize) -> Error {
-        self.more = false;
+        self.rest.more = false;
         let mut refused = false;
         let result = poll_fn(|cx| {
             self.source.poll_next(
@@ -221,19 +244,11 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin> MessageReader<'a, T> {
     }
 }
 
-impl<T> Drop for MessageReader<'_, T> {
-    fn drop(&mut self) {
-        if self.more {
-            self.source.skip();
-        }
-    }
-}
-
 impl<T> fmt::Debug for MessageReader<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MessageReader")
             .field("kind", &self.kind)
-            .field("at_end", &(self.part.is_none() && !self.more))
+            .field("at_end", &(self.part.is_none() && !self.rest.more))
             .finish_non_exhaustive()
     }
 }
@@ -283,7 +298,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Body for MessageReader<'_, T> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.part.is_none() && !self.more
+        self.part.is_none() && !self.rest.more
     }
 }
 
@@ -382,16 +397,15 @@ enum PeerClose<'a> {
 }
 
 impl<T> Source<'_, T> {
-    /// Nobody wants the rest of the message that is being read.
-    fn skip(&mut self) {
-        let shared: &Shared = match self {
-            Self::Half(half) => &half.halves().handle,
-            Self::Socket(WebSocket { inner, .. }) => match inner {
-                Inner::Session(handle, _) => handle,
-                Inner::Direct(direct) => return direct.core.skip(),
-            },
-        };
-        shared.core_or_request(Wake::Session, Core::skip, |requests| requests.skip = true);
+    /// What it has in common with the session that drives it.
+    fn shared(&self) -> Option<Arc<Shared>> {
+        match self {
+            Self::Half(half) => Some(half.halves().handle.share()),
+            Self::Socket(WebSocket { inner: Inner::Session(handle, _), .. }) => {
+                Some(handle.share())
+            }
+            Self::Socket(WebSocket { inner: Inner::Direct(_), .. }) => None,
+        }
     }
 }
 

@@ -66,6 +66,11 @@ impl Handle {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self(shared)
     }
+
+    /// What does not close the socket when it is dropped.
+    pub(crate) fn share(&self) -> Arc<Shared> {
+        Arc::clone(&self.0)
+    }
 }
 
 impl Deref for Handle {

@@ -26,8 +26,7 @@ use crate::{
 /// Opens a WebSocket on a stream that a client has connected, with the defaults of [`Acceptor`].
 ///
 /// **Any page in any browser can make such a client**, with the cookies that the browser has for
-/// this server. A server that browsers can reach checks `Origin` first, see
-/// [`Acceptor::read`](Acceptor::read).
+/// this server. A server that browsers can reach checks `Origin` first: see [`Acceptor::read`].
 ///
 /// # Errors
 ///
