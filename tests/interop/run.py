@@ -93,11 +93,12 @@ def try_servers(outcome, scripts, echo_client, client, report):
             for line in peer.lines[:-1]:
                 url, what = line.removeprefix("listening on ").split(": ", 1)
                 log = report / f"client-{script[-1].name}.log"
-                run_client(outcome, f"echo-client with {script[-1].name}, {what}", log,
-                           [echo_client, "--deflate", *MAX_MESSAGE, url])
                 # The example is what a user would write, against a server that is not ours.
                 run_client(outcome, f"the client example with {script[-1].name}, {what}", log,
                            [client, f"{url}/echo", "to and fro"], says="to and fro")
+                # Last, because with it the server is done.
+                run_client(outcome, f"echo-client with {script[-1].name}, {what}", log,
+                           [echo_client, "--deflate", "--context-takeover", *MAX_MESSAGE, url])
             outcome.take(script[-1].name, *peer.rest(RUN_SECONDS))
         finally:
             peer.kill()

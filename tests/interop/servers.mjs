@@ -75,16 +75,17 @@ async function start(name, perMessageDeflate) {
   });
   await once(server, "listening");
   console.log(`listening on ws://127.0.0.1:${server.address().port}: ${name}`);
-  return over;
+  // In an object, because an async function would wait for it.
+  return { over };
 }
 
-const over = [];
-for (const [name, perMessageDeflate] of Object.entries(answers)) over.push(await start(name, perMessageDeflate));
+const servers = [];
+for (const [name, perMessageDeflate] of Object.entries(answers)) servers.push(await start(name, perMessageDeflate));
 console.log("ready");
 setTimeout(() => {
   console.log(`FAILED  not every server was asked to update its reports within ${WHOLE_MS} ms`);
   process.exit(1);
 }, WHOLE_MS).unref();
-await Promise.all(over);
+await Promise.all(servers.map(({ over }) => over));
 const expected = Object.keys(answers).length * Object.keys(cases).length;
 process.exit(finish(expected));

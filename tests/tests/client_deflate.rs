@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 
+use axum::Router;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Empty;
@@ -14,12 +15,13 @@ use hybi::{
 use tests::{
     dial::{client_with, is_echo},
     script::{SWITCHING, Script},
-    start::soon,
+    start::{self, echo, soon},
 };
 use tower::service_fn;
 use tower_websocket::{
-    Message, WebSocket,
+    Message, WebSocket, WebSocketLayer,
     client::{ClientOptions, WebSocketClient},
+    handler_fn,
     handshake::AnswerError,
     upgrade::Upgrade,
 };
@@ -75,6 +77,27 @@ async fn compressed_sockets_echo_whatever_was_agreed_on() {
     let (socket, answer) = open(ClientOptions::new(), Deflate::new()).await;
     assert_eq!(answer, None);
     is_echo(socket).await;
+}
+
+/// D-05, D-07, E-10: with a layer of ours at the other end, over both versions of HTTP.
+#[tokio::test]
+async fn client_and_layer_agree_on_compression() {
+    for granted in [true, false] {
+        let layer = WebSocketLayer::new(handler_fn(echo));
+        let layer = if granted { layer.deflate(Deflate::new()) } else { layer };
+        let server = start::start(Router::new().fallback_service(layer.into_service())).await;
+        for http2 in [false, true] {
+            let options = ClientOptions::new().deflate(Deflate::new()).extended_connect(http2);
+            let response = client_with(options).connect(format!("ws://{server}")).await.unwrap();
+            let answered = response.headers().contains_key("sec-websocket-extensions");
+            assert_eq!((answered, response.status().as_u16() == 200), (granted, http2));
+            let mut socket = response.into_body();
+            let message = Message::text("to and fro ".repeat(1000));
+            socket.send(message.clone()).await.unwrap();
+            assert_eq!(soon("an echo", socket.recv()).await.unwrap(), Some(message));
+            is_echo(socket).await;
+        }
+    }
 }
 
 /// D-14: with compression agreed on, a long message is compressed; without it is not.

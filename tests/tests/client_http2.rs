@@ -295,6 +295,29 @@ async fn a_refusal_is_handed_to_the_caller() {
     assert!(!error.response().unwrap().body().is_empty());
 }
 
+/// C-15: the head of an answer is bounded, by default and as set.
+#[tokio::test]
+async fn the_head_of_an_answer_is_bounded() {
+    for (len, bound, fits) in
+        [(15_000, None, true), (17_000, None, false), (17_000, Some(20_000), true)]
+    {
+        let server = h2_server(true, move |_| {
+            let answer = Response::builder().status(404).header("x-long", "x".repeat(len));
+            Some(answer.body("").unwrap())
+        })
+        .await;
+        let stream = TcpStream::connect(server).await.unwrap();
+        let connection = Http2::handshake_with(stream, |builder| {
+            if let Some(bytes) = bound {
+                builder.max_header_list_size(bytes);
+            }
+        });
+        let mut client = WebSocketClient::new(connection.await.unwrap()).options(options());
+        let error = soon("an outcome", client.connect(format!("ws://{server}"))).await.unwrap_err();
+        assert_eq!((error.response().is_some(), error.is_http()), (fits, !fits), "{error}");
+    }
+}
+
 /// C-10, N-07, N-08, E-10: the fields of the answer are judged as on HTTP/1.1.
 #[tokio::test]
 async fn a_wrong_answer_fails() {

@@ -3,6 +3,7 @@
 use std::{
     convert::Infallible,
     future::Future,
+    pin::Pin,
     task::{Context, Poll},
     time::Duration,
 };
@@ -102,21 +103,26 @@ async fn is_late(
     assert_eq!(began.elapsed().as_secs(), seconds);
 }
 
-/// An HTTP client that is never ready.
-#[derive(Clone)]
-struct Busy;
+/// An HTTP client that is ready after a time, and never answers.
+struct Busy(Pin<Box<tokio::time::Sleep>>);
+
+impl Busy {
+    fn until(seconds: u64) -> Self {
+        Self(Box::pin(tokio::time::sleep(Duration::from_secs(seconds))))
+    }
+}
 
 impl tower::Service<Request<Empty<Bytes>>> for Busy {
     type Response = Response<Full<Bytes>>;
     type Error = Infallible;
-    type Future = std::future::Ready<Result<Response<Full<Bytes>>, Infallible>>;
+    type Future = std::future::Pending<Result<Response<Full<Bytes>>, Infallible>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Pending
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.0.as_mut().poll(cx).map(Ok)
     }
 
     fn call(&mut self, _: Request<Empty<Bytes>>) -> Self::Future {
-        unreachable!("it is not ready")
+        std::future::pending()
     }
 }
 
@@ -137,8 +143,10 @@ async fn an_attempt_ends_in_time() {
         is_late(seconds, silent.oneshot(Request::get("ws://h").body(()).unwrap())).await;
         let mut without_upgrade = WebSocketClient::new(without_upgrade).options(options.clone());
         is_late(seconds, without_upgrade.connect("ws://h")).await;
-        let mut busy = WebSocketClient::new(Busy).options(options);
-        is_late(seconds, busy.connect("ws://h")).await;
+        for ready in [1000, 2] {
+            let mut busy = WebSocketClient::new(Busy::until(ready)).options(options.clone());
+            is_late(seconds, busy.connect("ws://h")).await;
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use tests::{
 };
 use tower_http::trace::TraceLayer;
 use tower_websocket::{
-    BoxError, Policy, Sessions, Timeouts, WebSocket, WebSocketLayer, handler_fn,
+    BoxError, Deflate, Policy, Sessions, Timeouts, WebSocket, WebSocketLayer, handler_fn,
     policy::{SameOrigin, Subprotocols},
 };
 use tracing::{
@@ -244,6 +244,27 @@ async fn the_span_tells_how_the_socket_ended() {
         .collect();
     assert_eq!(told, expected);
     assert!(spans.iter().all(|it| it.closed && it.fields.get("subprotocol").is_none()));
+}
+
+#[tokio::test]
+async fn the_span_tells_what_was_agreed_on_about_compression() {
+    let (log, _guard) = Log::capture();
+    let sessions = Sessions::new();
+    let layer = WebSocketLayer::new(handler_fn(echo))
+        .deflate(Deflate::new().server_context_takeover(true))
+        .sessions(sessions.clone());
+    let addr = start(Router::new().fallback_service(layer.into_service())).await;
+    for fields in [&[("Sec-WebSocket-Extensions", "permessage-deflate")][..], &[]] {
+        let mut client = Client::connect(addr).await;
+        assert_eq!(client.handshake("/", fields).await.status, 101);
+        client.send_close(1000, "").await;
+        client.recv_close().await;
+        until_empty(&sessions).await;
+    }
+    let [with, without] = &log.spans("websocket")[..] else { panic!("two spans") };
+    let agreed = "permessage-deflate; client_no_context_takeover";
+    assert_eq!(with.fields.get("compression"), Some(agreed));
+    assert_eq!(without.fields.get("compression"), None);
 }
 
 #[tokio::test]

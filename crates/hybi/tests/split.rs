@@ -17,7 +17,7 @@ use std::{
 
 use futures_util::{SinkExt, StreamExt};
 use hybi::{
-    proto::{CloseCode, Limits, Message},
+    proto::{CloseCode, Limits, Message, MessageKind},
     socket::{BoxError, Config, HandlerEnd, Receiver, Sender, Session, WebSocket},
 };
 use support::{Peer, close_body, masked, settle};
@@ -129,7 +129,8 @@ async fn halves_in_one_handler_work_as_its_socket_does() {
     assert!(matches!(session.await.unwrap().handler(), HandlerEnd::Returned));
 }
 
-/// F-10: each sender's messages arrive whole and in its order.
+/// F-10, G-06: each sender's messages arrive whole and in its order, also where several send theirs in
+/// parts at the same time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn messages_of_many_senders_arrive_whole_and_each_ones_in_order() {
     const SENDERS: usize = 8;
@@ -141,9 +142,16 @@ async fn messages_of_many_senders_arrive_whole_and_each_ones_in_order() {
         tokio::spawn(async move {
             for n in 0..EACH {
                 let message = [&[task as u8][..], &n.to_be_bytes(), &[0; 700]].concat();
-                match n % 3 {
+                match n % 4 {
                     0 => sender.send(message).await.unwrap(),
                     1 => sender.feed(message).await.unwrap(),
+                    2 => {
+                        let mut writer = sender.start_message(MessageKind::Binary).await.unwrap();
+                        for part in message.chunks(300) {
+                            writer.send_chunk(part.to_vec()).await.unwrap();
+                        }
+                        writer.finish().await.unwrap();
+                    }
                     _ => SinkExt::send(&mut sender, message.into()).await.unwrap(),
                 }
             }

@@ -20,6 +20,7 @@ use tracing::Instrument;
 
 use crate::{
     BoxError,
+    agreed::Agreed,
     commit::Marker,
     future::Verdict,
     handler::Handler,
@@ -86,7 +87,8 @@ pub(crate) async fn judge<H: Handler, P: Policy>(
     let (mut parts, handshake) = attempt.into_parts();
     let marker = Marker::take(&mut parts.extensions);
 
-    let mut response = match response(&handshake, &accept) {
+    let agreed = Agreed::new(&handshake, settings, &accept);
+    let mut response = match response(&handshake, &accept, &agreed) {
         Ok(response) => response,
         Err(refusal) => return refuse(refusal),
     };
@@ -116,6 +118,7 @@ pub(crate) async fn judge<H: Handler, P: Policy>(
         "websocket",
         version = ?version,
         subprotocol = accept.get_subprotocol(),
+        compression = tracing::field::Empty,
         close_code = tracing::field::Empty,
         messages_received = tracing::field::Empty,
         bytes_received = tracing::field::Empty,
@@ -123,12 +126,13 @@ pub(crate) async fn judge<H: Handler, P: Policy>(
         bytes_sent = tracing::field::Empty,
     );
     span.follows_from(tracing::Span::current());
+    agreed.record(&span);
     let start = Start {
         handler,
         request: handler_request(parts, settings),
         upgrade,
         settings: Arc::clone(&layer.settings),
-        config: config(settings, &accept),
+        config: config(settings, &accept, agreed),
         guard,
     };
     let task = start.run().instrument(span);
@@ -141,8 +145,12 @@ pub(crate) async fn judge<H: Handler, P: Policy>(
 }
 
 /// The answer that accepts.
-fn response(handshake: &ServerHandshake, accept: &Accept) -> Result<Response<Bytes>, Refusal> {
-    let mut response = match handshake.accept(accept.get_subprotocol()) {
+fn response(
+    handshake: &ServerHandshake,
+    accept: &Accept,
+    agreed: &Agreed,
+) -> Result<Response<Bytes>, Refusal> {
+    let mut response = match agreed.accept(handshake, accept.get_subprotocol()) {
         Ok(response) => response,
         Err(error) => {
             tracing::error!(%error, "the policy chose a subprotocol that was not offered");
@@ -185,11 +193,11 @@ fn unavailable(settings: &Settings, reason: &'static str) -> Refusal {
         .header(RETRY_AFTER, HeaderValue::from(seconds))
 }
 
-fn config(settings: &Settings, accept: &Accept) -> Arc<Config> {
-    if accept.get_limits().is_none() && accept.get_subprotocol().is_none() {
+fn config(settings: &Settings, accept: &Accept, agreed: Agreed) -> Arc<Config> {
+    if accept.get_limits().is_none() && accept.get_subprotocol().is_none() && agreed.is_plain() {
         return Arc::clone(&settings.config);
     }
-    let mut config = Config::clone(&settings.config);
+    let mut config = agreed.configure(Config::clone(&settings.config));
     if let Some(limits) = accept.get_limits() {
         let limits = config.get_limits().tightest(limits);
         config = config.limits(limits);

@@ -11,6 +11,8 @@ use std::{
 };
 
 use http::{Extensions, HeaderName};
+#[cfg(feature = "deflate")]
+use hybi::proto::Deflate;
 use hybi::{
     handshake::HandshakeLimits,
     proto::Limits,
@@ -62,6 +64,8 @@ pub struct WebSocketLayer<H, P = SameOrigin> {
 pub(crate) struct Settings {
     pub(crate) config: Arc<Config>,
     pub(crate) handshake_limits: HandshakeLimits,
+    #[cfg(feature = "deflate")]
+    pub(crate) deflate: Option<Deflate>,
     pub(crate) sessions: Sessions,
     pub(crate) policy_timeout: Duration,
     pub(crate) readiness_timeout: Duration,
@@ -84,6 +88,8 @@ impl Clone for Settings {
         Self {
             config: Arc::clone(&self.config),
             handshake_limits: self.handshake_limits,
+            #[cfg(feature = "deflate")]
+            deflate: self.deflate.clone(),
             sessions: self.sessions.clone(),
             policy_timeout: self.policy_timeout,
             readiness_timeout: self.readiness_timeout,
@@ -103,6 +109,8 @@ impl Default for Settings {
         Self {
             config: Arc::new(Config::server()),
             handshake_limits: HandshakeLimits::default(),
+            #[cfg(feature = "deflate")]
+            deflate: None,
             sessions: Sessions::new(),
             policy_timeout: Duration::from_secs(5),
             readiness_timeout: Duration::from_millis(100),
@@ -143,6 +151,25 @@ impl<H, P> WebSocketLayer<H, P> {
     /// Replaces the timeouts of each socket.
     pub fn timeouts(self, timeouts: Timeouts) -> Self {
         self.config(|config| config.timeouts(timeouts))
+    }
+
+    /// Compresses messages (permessage-deflate, RFC 7692) on the sockets of clients that offer it. Default: none.
+    ///
+    /// A policy can grant or refuse it for one socket: [`Accept::deflate`](crate::policy::Accept::deflate),
+    /// [`Accept::without_deflate`](crate::policy::Accept::without_deflate). Read
+    /// [what it costs](crate::guide::security#compression) before, and which messages are to be
+    /// [left uncompressed](hybi::socket::WebSocket::send_uncompressed).
+    ///
+    /// ```
+    /// use tower_websocket::{Deflate, WebSocketLayer, handler_fn};
+    ///
+    /// let layer = WebSocketLayer::new(handler_fn(|_| async {})).deflate(Deflate::new());
+    /// # let _ = layer;
+    /// ```
+    #[cfg(feature = "deflate")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "deflate")))]
+    pub fn deflate(self, deflate: impl Into<Option<Deflate>>) -> Self {
+        self.set(|settings| settings.deflate = deflate.into())
     }
 
     /// Replaces the limits on the fields of a handshake.

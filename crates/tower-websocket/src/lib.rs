@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod agreed;
 mod body;
 #[cfg(feature = "client")]
 pub mod client;
@@ -17,6 +18,9 @@ mod task;
 mod transport;
 pub mod upgrade;
 
+#[cfg(feature = "deflate")]
+#[cfg_attr(docsrs, doc(cfg(feature = "deflate")))]
+pub use hybi::proto::{Deflate, DeflateParameters};
 pub use hybi::{
     handshake,
     proto::{

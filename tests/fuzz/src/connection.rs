@@ -112,7 +112,7 @@ struct Pair {
 impl Pair {
     fn new(input: &mut Input<'_>, agreed: Option<(DeflateParameters, DeflateParameters)>) -> Self {
         let max_send_frame = match input.byte() {
-            n @ 0..128 => usize::from(n) + 1,
+            n @ 0..128 => usize::from(n) * 8 + 1,
             n => usize::from(n) * 100,
         };
         let parts = input.byte();
@@ -138,7 +138,7 @@ impl Pair {
 
     fn run(&mut self, input: &mut Input<'_>) {
         // As many as finish in a moment.
-        for _ in 0..200 {
+        for _ in 0..100 {
             if input.is_empty() {
                 break;
             }
@@ -179,7 +179,9 @@ const PATTERN: &str = "a\u{e9}\u{20ac}\u{1f600}";
 
 /// `len` bytes of the pattern from the byte `from` on.
 fn pattern(from: usize, len: usize) -> Vec<u8> {
-    PATTERN.bytes().cycle().skip(from % PATTERN.len()).take(len).collect()
+    let from = from % PATTERN.len();
+    let times = (from + len).div_ceil(PATTERN.len());
+    PATTERN.repeat(times).as_bytes()[from..from + len].to_vec()
 }
 
 /// How many bytes of the pattern behind the first `len` end a character.

@@ -30,7 +30,7 @@ impl<'a> Input<'a> {
     pub(crate) fn len(&mut self) -> usize {
         match self.byte() {
             short @ 0..200 => usize::from(short),
-            long => usize::from(long - 199) * 2500,
+            long => usize::from(long - 199) * 300,
         }
     }
 

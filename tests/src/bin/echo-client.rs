@@ -9,7 +9,7 @@ use std::{process::ExitCode, time::Duration};
 use clap::Parser;
 use hybi::{
     handshake::ClientRequest,
-    proto::Limits,
+    proto::{Deflate, Limits},
     socket::{BoxError, WebSocket},
     standalone::{ClientStream, Connector},
 };
@@ -27,6 +27,9 @@ struct Args {
     /// Offer compression.
     #[arg(long)]
     deflate: bool,
+    /// Let the compression of a message refer to those before it, as far as the server does.
+    #[arg(long, requires = "deflate")]
+    context_takeover: bool,
     /// The largest message that is taken, in bytes.
     #[arg(long)]
     max_message: Option<usize>,
@@ -82,7 +85,14 @@ struct Client<'a> {
 impl Client<'_> {
     async fn open(&self, path: &str) -> Result<WebSocket<ClientStream>, BoxError> {
         let url = format!("{}/{path}", self.args.url.trim_end_matches('/'));
-        let request = ClientRequest::new(&url)?;
+        let takeover = self.args.context_takeover;
+        let deflate = self.args.deflate.then(|| {
+            Deflate::new()
+                .server_context_takeover(takeover)
+                .client_context_takeover(takeover)
+                .threshold(0)
+        });
+        let request = ClientRequest::new(&url)?.deflate(deflate);
         let (socket, _) = self.connector.connect(request).await?;
         Ok(socket)
     }

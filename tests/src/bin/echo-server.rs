@@ -14,7 +14,7 @@ use axum::{Router, http::StatusCode, routing::any};
 use clap::{Parser, ValueEnum};
 use tests::serve::{Server, ServerConfig};
 use tower_websocket::{
-    BoxError, CloseCode, Limits, Message, Sessions, Timeouts, WebSocket, WebSocketLayer,
+    BoxError, CloseCode, Deflate, Limits, Message, Sessions, Timeouts, WebSocket, WebSocketLayer,
     handler::{Handler, per_message},
     handler_fn,
     policy::{AllowHosts, AllowOrigins, BoxPolicy, Policy, SameOrigin, Subprotocols},
@@ -45,6 +45,13 @@ struct Args {
     /// A subprotocol that the server knows, the most preferred first.
     #[arg(long)]
     subprotocol: Vec<String>,
+    /// Grant compression to clients that offer it, of every message that it makes shorter.
+    #[arg(long)]
+    deflate: bool,
+    /// Let the compression of a message refer to those before it, if the client takes that. It costs
+    /// memory for as long as the socket is open.
+    #[arg(long, requires = "deflate")]
+    context_takeover: bool,
     /// Seconds from accept to the answer of the handshake.
     #[arg(long, default_value_t = 10.0)]
     handshake_timeout: f64,
@@ -133,7 +140,13 @@ fn app(args: &Args, sessions: &Sessions, handler: impl Handler) -> Result<Router
         .policy(policy(args)?)
         .limits(limits)
         .timeouts(timeouts)
-        .sessions(sessions.clone());
+        .sessions(sessions.clone())
+        .deflate(args.deflate.then(|| {
+            Deflate::new()
+                .server_context_takeover(args.context_takeover)
+                .client_context_takeover(args.context_takeover)
+                .threshold(0)
+        }));
     Ok(Router::new()
         .route("/plain", any(async || "plain\n"))
         .route("/nowhere", any(async || StatusCode::NOT_FOUND))

@@ -116,6 +116,7 @@ impl ServerHandshake {
     ///
     /// When the client did not offer `subprotocol`; names are compared byte for byte.
     #[cfg(feature = "deflate")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "deflate")))]
     pub fn accept_with(
         &self,
         subprotocol: Option<&str>,

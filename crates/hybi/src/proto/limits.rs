@@ -37,7 +37,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The longest message that is received, in bytes after reassembly. Default: 1 MiB.
+    /// The longest message that is received, in bytes after reassembly and inflation. Default: 1 MiB.
     ///
     /// A message that announces or reaches more fails the connection with 1009, as soon as the header
     /// of the frame that would pass the limit is there. A message that is received
@@ -52,6 +52,8 @@ impl Limits {
     /// [`max_message`](Self::max_message).
     ///
     /// A frame that announces more fails the connection with 1009, from its header alone. This holds
+    /// One with compressed payload may announce an eighth and 64 bytes more, by which compression can make
+    /// data longer.
     /// also for messages that are received [in parts](super::Receiving::Parts), of which no more than
     /// one read is held in any case: who expects large frames there may set it as high as need be.
     #[must_use]

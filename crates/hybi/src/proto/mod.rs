@@ -98,6 +98,11 @@
 //! # Ok::<(), hybi::proto::SendError>(())
 //! ```
 //!
+//! # Compression
+//!
+//! With the feature `deflate`, `Connection::with_deflate` compresses messages as the handshake agreed
+//! (permessage-deflate, RFC 7692). `Deflate` says what it costs, and when not to use it.
+//!
 //! # What it holds
 //!
 //! Memory grows with bytes received, never with a length announced: for an unfinished message at most
@@ -131,6 +136,7 @@ pub use bytestring::ByteString;
 pub use self::close::{CloseCode, CloseFrame, CloseReason, InvalidCloseCode, ReasonTooLong};
 pub use self::connection::{Connection, Event, PingError, Receiving, Role, SendError};
 #[cfg(feature = "deflate")]
+#[cfg_attr(docsrs, doc(cfg(feature = "deflate")))]
 pub use self::deflate::{Deflate, DeflateParameters};
 pub use self::limits::Limits;
 pub use self::message::{Message, MessageKind};

@@ -76,6 +76,7 @@ impl Config {
 
     /// What the handshake agreed on about compression, if anything. Default: nothing.
     #[cfg(feature = "deflate")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "deflate")))]
     pub fn deflate(mut self, agreed: Option<DeflateParameters>) -> Self {
         self.deflate = agreed;
         self
@@ -83,6 +84,7 @@ impl Config {
 
     /// What the handshake agreed on about compression, if anything.
     #[cfg(feature = "deflate")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "deflate")))]
     #[must_use]
     pub fn get_deflate(&self) -> Option<&DeflateParameters> {
         self.deflate.as_ref()

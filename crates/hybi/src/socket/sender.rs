@@ -87,6 +87,7 @@ impl Sender {
     ///
     /// That of [`send`](Self::send).
     #[cfg(feature = "deflate")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "deflate")))]
     pub async fn send_uncompressed(&self, message: impl Into<Message>) -> Result<(), Error> {
         self.queue(message.into(), Core::send_uncompressed, Wake::Session).await
     }

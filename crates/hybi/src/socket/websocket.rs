@@ -241,6 +241,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
     ///
     /// That of [`send`](Self::send).
     #[cfg(feature = "deflate")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "deflate")))]
     pub async fn send_uncompressed(&mut self, message: impl Into<Message>) -> Result<(), Error> {
         self.send_by(message.into(), Core::send_uncompressed).await
     }

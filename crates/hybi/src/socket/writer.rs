@@ -129,6 +129,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin> MessageWriter<'a, T> {
     /// Leaves the message uncompressed whatever was agreed on: for one that holds a secret beside what others
     /// may choose. See [`Deflate`](crate::proto::Deflate). To be called before anything of it is sent.
     #[cfg(feature = "deflate")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "deflate")))]
     pub fn uncompressed(mut self) -> Self {
         self.compress = false;
         self

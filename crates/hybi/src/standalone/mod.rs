@@ -39,10 +39,25 @@
 //! }
 //! ```
 //!
+#![cfg_attr(
+    feature = "client",
+    doc = r#"
+A client; [`Connector`] has what can be set:
+
+```no_run
+# async fn run() -> Result<(), hybi::socket::BoxError> {
+let (mut socket, _) = hybi::standalone::connect("ws://localhost:3000/chat").await?;
+socket.send("hello").await?;
+# Ok(())
+# }
+```
+
+"#
+)]
 //! # What remains with a server
 //!
 //! * **Which pages may connect.** Every page in every browser can, with the user's cookies:
-//!   [`Acceptor::read`](Acceptor::read#whose-page-is-it) shows the check of `Origin`.
+//!   [`Acceptor::read`] shows the check of `Origin`.
 //! * **How many connections there are.** The loop above accepts without end; a semaphore bounds it.
 //!   What one connection may hold and how long its handshake may take is bounded by default.
 //! * **TLS.** Hand in the encrypted stream; `Acceptor` and the socket end it in due form.

@@ -27,8 +27,8 @@ use tower_service::Service;
 
 use crate::Io;
 
-/// The largest head of an answer over HTTP/1.1.
-const MAX_HEAD: usize = 16 * 1024;
+/// The largest head of an answer.
+const MAX_HEAD: u16 = 16 * 1024;
 
 /// The most fields of an answer over HTTP/1.1.
 const MAX_FIELDS: usize = 100;
@@ -69,7 +69,7 @@ impl Http1 {
     /// Outside of a tokio runtime.
     pub async fn handshake(io: impl Io) -> Result<Self, ConnectionError> {
         let mut builder = http1::Builder::new();
-        builder.max_buf_size(MAX_HEAD).max_headers(MAX_FIELDS);
+        builder.max_buf_size(MAX_HEAD.into()).max_headers(MAX_FIELDS);
         let (sender, connection) = builder.handshake(TokioIo::new(io)).await?;
         // The one who asked is told of its error too.
         tokio::spawn(connection.with_upgrades());
@@ -119,7 +119,7 @@ impl fmt::Debug for Http1 {
 ///
 /// No request goes out before the server's settings came, and an extended CONNECT only if they announce
 /// it (RFC 8441, section 3); else it fails with [`ConnectionError::is_unsupported`]. Other requests go
-/// out as well, so that it can be shared. Clones share the connection, which ends when the last of them
+/// out as well, so that it can be shared. The head of an answer has at most 16 KiB. Clones share the connection, which ends when the last of them
 /// and the last socket are gone.
 ///
 /// ```no_run
@@ -174,6 +174,7 @@ impl Http2 {
     ) -> Result<Self, ConnectionError> {
         let watch = Arc::new(Watch::default());
         let mut builder = http2::Builder::new(ConnectionExecutor { watch: Arc::clone(&watch) });
+        builder.max_header_list_size(MAX_HEAD.into());
         configure(&mut builder);
         // Until the server's settings came there is no room for a stream, which is how they are
         // noticed: without a bound of theirs there is any number afterwards.

@@ -86,7 +86,7 @@
 //! | what | default | option |
 //! |---|---|---|
 //! | the attempt as a whole | 20 s | [`timeout`](ClientOptions::timeout) |
-//! | the head of an answer, with [`Http1`] and [`Connector`] | 16 KiB, 100 fields | another HTTP client |
+//! | the head of an answer, with [`Connector`], [`Http1`] and [`Http2`] | 16 KiB; 100 fields on HTTP/1.1 | [`Http2::handshake_with`], or another HTTP client |
 //! | `Sec-WebSocket-*` fields of the answer | [`HandshakeLimits`](hybi::handshake::HandshakeLimits) | [`handshake_limits`](ClientOptions::handshake_limits) |
 //! | the body of a refusal | 64 KiB, 2 s | [`max_refusal`](ClientOptions::max_refusal), [`refusal_timeout`](ClientOptions::refusal_timeout) |
 //! | the open socket | [`Limits`](crate::Limits), [`Timeouts`](crate::Timeouts) | [`limits`](ClientOptions::limits), [`timeouts`](ClientOptions::timeouts) |

@@ -1,4 +1,7 @@
 //! Guides: what belongs around the layer, and what it protects from.
+//!
+//! The other end of the connection is described where it is, in the module `client` (a feature of that
+//! name).
 
 #[doc = include_str!("security.md")]
 pub mod security {}

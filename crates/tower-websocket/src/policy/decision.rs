@@ -3,6 +3,8 @@
 use std::future::{IntoFuture, Ready, ready};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+#[cfg(feature = "deflate")]
+use hybi::proto::Deflate;
 use hybi::{
     ByteString, Bytes,
     handshake::{Refusal, Subprotocol, is_reserved},
@@ -127,6 +129,9 @@ pub struct Accept {
     headers: HeaderMap,
     // Boxed because few policies set limits, and every decision is as large as this.
     limits: Option<Box<Limits>>,
+    // Whether it says anything of compression; and if so, what is granted.
+    #[cfg(feature = "deflate")]
+    deflate: Option<Option<Box<Deflate>>>,
 }
 
 impl Accept {
@@ -161,6 +166,31 @@ impl Accept {
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = Some(Box::new(limits));
         self
+    }
+
+    /// Grants compression to this socket, as `deflate` says instead of the layer, if the client offers it.
+    #[cfg(feature = "deflate")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "deflate")))]
+    pub fn deflate(mut self, deflate: Deflate) -> Self {
+        self.deflate = Some(Some(Box::new(deflate)));
+        self
+    }
+
+    /// Opens this socket without compression, whatever the layer says.
+    #[cfg(feature = "deflate")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "deflate")))]
+    pub fn without_deflate(mut self) -> Self {
+        self.deflate = Some(None);
+        self
+    }
+
+    /// What is granted of compression to this socket: `None` leaves it to the layer, `Some(None)` is
+    /// nothing.
+    #[cfg(feature = "deflate")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "deflate")))]
+    #[must_use]
+    pub fn get_deflate(&self) -> Option<Option<&Deflate>> {
+        self.deflate.as_ref().map(Option::as_deref)
     }
 
     /// The name of the chosen subprotocol.
@@ -200,6 +230,14 @@ impl Accept {
             (Some(ours), Some(theirs)) => Some(Box::new(ours.tightest(&theirs))),
             (ours, theirs) => ours.or(theirs),
         };
+        #[cfg(feature = "deflate")]
+        {
+            // A refusal wins, else the first that grants it.
+            self.deflate = match (self.deflate, other.deflate) {
+                (Some(None), _) | (_, Some(None)) => Some(None),
+                (ours, theirs) => ours.or(theirs),
+            };
+        }
         self
     }
 }
@@ -208,11 +246,14 @@ impl std::fmt::Debug for Accept {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Values may be cookies.
         let names: Vec<_> = self.headers.keys().collect();
-        f.debug_struct("Accept")
+        let mut accept = f.debug_struct("Accept");
+        accept
             .field("subprotocol", &self.get_subprotocol())
             .field("headers", &names)
-            .field("limits", &self.limits)
-            .finish()
+            .field("limits", &self.limits);
+        #[cfg(feature = "deflate")]
+        accept.field("deflate", &self.deflate);
+        accept.finish()
     }
 }
 
@@ -403,6 +444,30 @@ mod tests {
             assert_eq!(merged.get_subprotocol(), Some("a"));
             assert_eq!(merged.get_headers(), first.get_headers());
             assert_eq!(merged.get_limits(), first.get_limits());
+        }
+    }
+
+    /// S-06
+    #[cfg(feature = "deflate")]
+    #[test]
+    fn of_merged_accepts_a_refusal_of_compression_wins_and_else_the_first_grant() {
+        let nothing = Accept::new();
+        let refuse = Accept::new().without_deflate();
+        let (a, b) = (Deflate::new().level(1), Deflate::new().level(2));
+        let grant = |deflate: &Deflate| Accept::new().deflate(deflate.clone());
+        let table = [
+            (&nothing, &nothing, None),
+            (&nothing, &grant(&b), Some(Some(&b))),
+            (&grant(&a), &nothing, Some(Some(&a))),
+            (&grant(&a), &grant(&b), Some(Some(&a))),
+            (&grant(&a), &refuse, Some(None)),
+            (&refuse, &grant(&b), Some(None)),
+            (&nothing, &refuse, Some(None)),
+            (&refuse, &nothing, Some(None)),
+        ];
+        for (first, second, expected) in table {
+            let merged = first.clone().merge(second.clone());
+            assert_eq!(merged.get_deflate(), expected, "{first:?} and {second:?}");
         }
     }
 }

@@ -31,7 +31,7 @@ pub(in crate::proto) struct InvalidData;
 pub(in crate::proto) struct Inflater {
     /// How much of earlier messages the next one may refer to: nothing without context takeover.
     keep: usize,
-    /// The end of earlier messages. Keeping this and no inflater is a fifth of the memory, costs a copy a
+    /// The end of earlier messages. Keeping this and no inflater is a third of the memory, costs a copy a
     /// message, and is needed anyway where a stream ends in mid-message.
     history: VecDeque<u8>,
     /// There only in mid-message, once it has any payload.

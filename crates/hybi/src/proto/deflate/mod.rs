@@ -32,7 +32,7 @@ const MIN_BITS: u8 = 9;
 /// ```
 /// use hybi::proto::Deflate;
 ///
-/// // Remembers what it sent, in 4 KiB a connection, and what it received in as much.
+/// // Messages refer back to earlier ones, by up to 4 KiB.
 /// let deflate = Deflate::new()
 ///     .server_context_takeover(true)
 ///     .client_context_takeover(true)
@@ -105,10 +105,17 @@ impl Deflate {
     /// How far back the server's messages may refer, as a power of two: 9 (512 bytes) to 15 (32 KiB).
     /// Default: 15. A value outside is taken as the nearer of the two.
     ///
-    /// Smaller windows compress less and take less memory: at the end that compresses about 192 KiB and
-    /// four times the window, at the end that inflates the window itself. With context takeover a
-    /// connection holds that from its first compressed message on, without it only while a message is
-    /// under way.
+    /// Smaller windows compress less and take less memory. With context takeover a connection holds it from
+    /// its first compressed message on:
+    ///
+    /// | bits | window | the end that compresses | the end that inflates |
+    /// |---|---|---|---|
+    /// | 9 | 512 B | 245 KiB | 0.5 KiB |
+    /// | 12 | 4 KiB | 259 KiB | 4 KiB |
+    /// | 15 | 32 KiB | 371 KiB | 32 KiB |
+    ///
+    /// Without context takeover it holds nothing but while a message is under way; then some 90 KiB to
+    /// inflate it, and as much as above to compress it.
     pub const fn server_max_window_bits(mut self, bits: u8) -> Self {
         self.server_max_window_bits = within_bits(bits);
         self

@@ -13,7 +13,7 @@ use {std::sync::Arc, tokio_rustls::rustls::ClientConfig};
 use super::error::Kind;
 use super::{
     ClientStream, ConnectError, Proxy,
-    open::{Bounds, Opened, open},
+    open::{Bounds, Opened, deadline_after, open},
     tcp,
 };
 #[cfg(feature = "tls")]
@@ -229,7 +229,7 @@ impl Connector {
         R::Error: Into<RequestError>,
     {
         let request = request.try_into().map_err(Into::into)?;
-        let deadline = Instant::now() + self.timeout;
+        let deadline = deadline_after(self.timeout);
         let stream = self.stream(request.get_address(), deadline).await?;
         self.open(stream, &request, deadline).await
     }
@@ -258,7 +258,7 @@ impl Connector {
         R::Error: Into<RequestError>,
     {
         let request = request.try_into().map_err(Into::into)?;
-        self.open(io, &request, Instant::now() + self.timeout).await
+        self.open(io, &request, deadline_after(self.timeout)).await
     }
 
     /// A stream to the server on which nothing was said.

@@ -42,6 +42,12 @@ pub(super) struct Opened {
     pub(super) early: Vec<u8>,
 }
 
+/// When `timeout` will be over. One that is too long to tell is not over for a generation.
+pub(super) fn deadline_after(timeout: Duration) -> Instant {
+    const GENERATION: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+    Instant::now() + timeout.min(GENERATION)
+}
+
 /// Waits for `step` until the deadline.
 pub(super) async fn within<T>(
     deadline: Instant,
@@ -104,7 +110,7 @@ pub(super) async fn refused<T: AsyncRead + Unpin>(
     bounds: &Bounds,
     deadline: Instant,
 ) -> ConnectError {
-    let deadline = deadline.min(Instant::now() + bounds.refusal_timeout);
+    let deadline = deadline.min(deadline_after(bounds.refusal_timeout));
     let body = read_body(io, early, &response, bounds.refusal, deadline).await;
     Kind::Refused(response.map(|()| Bytes::from(body))).into()
 }

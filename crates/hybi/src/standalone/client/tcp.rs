@@ -28,7 +28,8 @@ pub(super) async fn connect(
 ) -> Result<TcpStream, ConnectError> {
     let addrs = within(deadline, Stage::Dns, resolve(address)).await?;
     let stream = within(deadline, Stage::Tcp, async {
-        Ok(connect_first(interleave(addrs)).await.map_err(Kind::Tcp)?)
+        let first = connect_first(interleave(addrs), TcpStream::connect);
+        Ok(first.await.map_err(Kind::Tcp)?)
     });
     let stream = stream.await?;
     // Frames are written whole, so that waiting for more gains nothing.
@@ -67,13 +68,20 @@ fn interleave(addrs: Vec<SocketAddr>) -> Vec<SocketAddr> {
 
 /// Tries the addresses in order, and the next one as soon as one fails or makes it wait. All that
 /// still wait are dropped when one has taken the connection.
-async fn connect_first(addrs: Vec<SocketAddr>) -> io::Result<TcpStream> {
+async fn connect_first<T, F>(
+    addrs: Vec<SocketAddr>,
+    connect: impl Fn(SocketAddr) -> F,
+) -> io::Result<T>
+where
+    T: Send + 'static,
+    F: Future<Output = io::Result<T>> + Send + 'static,
+{
     let mut addrs = addrs.into_iter();
     let mut attempts = JoinSet::new();
     let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
     loop {
         if let Some(addr) = addrs.next() {
-            attempts.spawn(TcpStream::connect(addr));
+            attempts.spawn(connect(addr));
         }
         let ended = if addrs.len() > 0 {
             match timeout(STAGGER, attempts.join_next()).await {
@@ -94,7 +102,7 @@ async fn connect_first(addrs: Vec<SocketAddr>) -> io::Result<TcpStream> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::TcpListener;
+    use tokio::{net::TcpListener, time::sleep};
 
     use super::*;
 
@@ -118,10 +126,39 @@ mod tests {
         let bad = closed.local_addr().unwrap();
         drop(closed);
         for addrs in [vec![good], vec![bad, bad, good], vec![good, bad]] {
-            let stream = connect_first(addrs).await.unwrap();
+            let stream = connect_first(addrs, TcpStream::connect).await.unwrap();
             assert_eq!(stream.peer_addr().unwrap(), good);
         }
-        let error = connect_first(vec![bad, bad]).await.unwrap_err();
+        let error = connect_first(vec![bad, bad], TcpStream::connect).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    /// Ports stand for what the addresses do: answer after so many milliseconds, or fail if the
+    /// number is odd.
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_makes_it_wait_does_not_hold_up_the_next() {
+        let connect = |addr: SocketAddr| async move {
+            sleep(Duration::from_millis(addr.port().into())).await;
+            if addr.port().is_multiple_of(2) {
+                Ok(addr.port())
+            } else {
+                Err(io::ErrorKind::Other.into())
+            }
+        };
+        let table = [
+            (&[60_000, 10][..], Some(10), 260),
+            (&[60_000, 60_001, 10], Some(10), 510),
+            (&[300, 100], Some(300), 300),
+            (&[11, 10], Some(10), 21),
+            (&[60_000, 11, 13, 10], Some(10), 250 + 11 + 13 + 10),
+            (&[11, 401], None, 11 + 401),
+        ];
+        for (ports, expected, millis) in table {
+            let addrs = ports.iter().map(|&port| SocketAddr::from(([127, 0, 0, 1], port)));
+            let begin = Instant::now();
+            let first = connect_first(addrs.collect(), connect).await;
+            assert_eq!(first.ok(), expected, "{ports:?}");
+            assert_eq!(begin.elapsed().as_millis(), millis, "{ports:?}");
+        }
     }
 }

@@ -9,6 +9,8 @@ use tokio::{
 };
 
 use super::{AcceptError, Incoming, incoming::Received};
+#[cfg(feature = "deflate")]
+use crate::proto::Deflate;
 use crate::{
     handshake::{HandshakeLimits, InvalidSubprotocol, Refusal, ServerHandshake, Subprotocol},
     proto::Limits,
@@ -24,8 +26,7 @@ use crate::{
 /// Opens a WebSocket on a stream that a client has connected, with the defaults of [`Acceptor`].
 ///
 /// **Any page in any browser can make such a client**, with the cookies that the browser has for
-/// this server. A server that browsers can reach checks `Origin` first, see
-/// [`Acceptor::read`](Acceptor::read#whose-page-is-it).
+/// this server. A server that browsers can reach checks `Origin` first: see [`Acceptor::read`].
 ///
 /// # Errors
 ///
@@ -96,6 +97,8 @@ pub struct Acceptor {
     handshake_timeout: Duration,
     subprotocols: Arc<[Subprotocol]>,
     require_subprotocol: bool,
+    #[cfg(feature = "deflate")]
+    deflate: Option<Deflate>,
 }
 
 impl Default for Acceptor {
@@ -114,6 +117,8 @@ impl Acceptor {
             handshake_timeout: Duration::from_secs(10),
             subprotocols: Arc::new([]),
             require_subprotocol: false,
+            #[cfg(feature = "deflate")]
+            deflate: None,
         }
     }
 
@@ -174,8 +179,17 @@ impl Acceptor {
         self
     }
 
+    /// Grants compression to clients that offer it (RFC 7692). Default: none; see [`Deflate`] for what
+    /// it costs, and when to leave it off.
+    #[cfg(feature = "deflate")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "deflate")))]
+    pub fn deflate(mut self, deflate: impl Into<Option<Deflate>>) -> Self {
+        self.deflate = deflate.into();
+        self
+    }
+
     /// Opens a WebSocket on a stream that a client has connected, whatever page or program that is:
-    /// see [`read`](Self::read#whose-page-is-it).
+    /// see [`read`](Self::read).
     ///
     /// The socket is a bare one, which moves only while one of its operations is polled;
     /// [`Incoming::serve`] drives one for a handler.
@@ -282,7 +296,10 @@ impl Acceptor {
                 let chosen = self.subprotocols.iter().find(|name| offers.contains(name)).cloned();
                 if chosen.is_some() || !self.require_subprotocol {
                     let config = Arc::clone(&self.config);
-                    return Ok(Incoming::new(received, handshake, chosen, config));
+                    let incoming = Incoming::new(received, handshake, chosen, config);
+                    #[cfg(feature = "deflate")]
+                    let incoming = incoming.deflate(self.deflate.clone());
+                    return Ok(incoming);
                 }
                 let names: Vec<_> = self.subprotocols.iter().map(Subprotocol::as_str).collect();
                 let names = names.join(", ");

@@ -9,6 +9,8 @@ use tokio::{
 };
 
 use super::{AcceptError, acceptor::write_refusal};
+#[cfg(feature = "deflate")]
+use crate::proto::{Deflate, DeflateParameters};
 use crate::{
     handshake::{Refusal, ServerHandshake, Subprotocol, is_reserved},
     proto::Limits,
@@ -28,6 +30,8 @@ pub struct Incoming<T> {
     handshake: ServerHandshake,
     subprotocol: Option<Subprotocol>,
     headers: HeaderMap,
+    #[cfg(feature = "deflate")]
+    deflate: Option<DeflateParameters>,
     config: Arc<Config>,
 }
 
@@ -48,7 +52,15 @@ impl<T> Incoming<T> {
         subprotocol: Option<Subprotocol>,
         config: Arc<Config>,
     ) -> Self {
-        Self { received, handshake, subprotocol, headers: HeaderMap::new(), config }
+        Self {
+            received,
+            handshake,
+            subprotocol,
+            headers: HeaderMap::new(),
+            #[cfg(feature = "deflate")]
+            deflate: None,
+            config,
+        }
     }
 
     /// The head of the request: where it goes, its fields, cookies and all.
@@ -83,6 +95,23 @@ impl<T> Incoming<T> {
     #[must_use]
     pub fn get_subprotocol(&self) -> Option<&Subprotocol> {
         self.subprotocol.as_ref()
+    }
+
+    /// Grants compression to this client, if it offers it, or to none, instead of what
+    /// [`Acceptor::deflate`](super::Acceptor::deflate) says.
+    #[cfg(feature = "deflate")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "deflate")))]
+    pub fn deflate(mut self, deflate: impl Into<Option<Deflate>>) -> Self {
+        self.deflate = deflate.into().and_then(|it| it.accept(self.handshake.extensions()));
+        self
+    }
+
+    /// How the socket's messages will be compressed, if they will.
+    #[cfg(feature = "deflate")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "deflate")))]
+    #[must_use]
+    pub fn get_deflate(&self) -> Option<&DeflateParameters> {
+        self.deflate.as_ref()
     }
 
     /// Adds a field to the answer that accepts, such as a cookie.
@@ -194,10 +223,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Incoming<T> {
 
     /// Writes the 101.
     async fn open(self) -> Result<Opened<T>, AcceptError> {
-        let Self { received, handshake, subprotocol, headers, mut config } = self;
+        let Self { received, handshake, subprotocol, headers, mut config, .. } = self;
         let Received { mut io, early, parts, time_left } = received;
         let subprotocol = subprotocol.as_ref().map(Subprotocol::as_str);
-        let mut response = match handshake.accept(subprotocol) {
+        #[cfg(feature = "deflate")]
+        let answer = handshake.accept_with(subprotocol, self.deflate.as_ref());
+        #[cfg(not(feature = "deflate"))]
+        let answer = handshake.accept(subprotocol);
+        let mut response = match answer {
             Ok(response) => response,
             Err(error) => {
                 let refusal =
@@ -215,6 +248,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Incoming<T> {
         if subprotocol.is_some() {
             let changed = Config::clone(&config).subprotocol(subprotocol.map(Into::into));
             config = Arc::new(changed);
+        }
+        #[cfg(feature = "deflate")]
+        if self.deflate.is_some() {
+            config = Arc::new(Config::clone(&config).deflate(self.deflate));
         }
         Ok(Opened { io, early, config })
     }
