@@ -2,8 +2,9 @@
 # Fuzzes: tests/fuzz/run.sh [SECONDS] [TARGET...]
 #
 # Each target for SECONDS, 60 by default; all targets by default. Ends at the first fault and says where the
-# input is that shows it. Begins with the inputs in corpus/ and keeps what it finds itself beside the build,
-# where the next run goes on from; remove that folder to begin anew.
+# input is that shows it. Begins with the inputs in corpus/, which are written by hand, and in found.tar.gz, which
+# earlier runs found. What it finds itself is kept beside the build, where the next run goes on from; remove
+# that folder to begin anew.
 #
 # Needs rustup's stable Rust and a C++ compiler. cargo-fuzz is installed when it is missing. The sanitizer is
 # an unstable option of the compiler, which RUSTC_BOOTSTRAP lets a stable one have.
@@ -28,6 +29,10 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}/fuzz
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 
+if [ ! -e "$CARGO_TARGET_DIR/corpus" ]; then
+    mkdir -p "$CARGO_TARGET_DIR/corpus"
+    tar -xzf tests/fuzz/found.tar.gz -C "$CARGO_TARGET_DIR/corpus"
+fi
 cargo fuzz build --fuzz-dir tests/fuzz
 printf '%-20s %12s %10s %10s %10s\n' target executions per-second edges corpus
 for target in "${targets[@]}"; do
