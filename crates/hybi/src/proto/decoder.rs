@@ -168,7 +168,7 @@ impl Decoder {
 
     /// Takes a message that is in `input` whole and in one frame, by far the most common case; `None`
     /// leaves everything else, faults included, to [`receive`](Self::receive).
-    #[inline]
+    #[inline(always)]
     pub(super) fn receive_whole(
         &mut self,
         input: &mut &mut [u8],
@@ -208,7 +208,7 @@ impl Decoder {
     }
 
     /// A message that is there whole: the one copy is out of the input.
-    #[inline]
+    #[inline(always)]
     fn whole_message(&mut self, is_text: bool, payload: &[u8]) -> Result<Event, Violation> {
         let message = if is_text {
             let Ok(text) = simdutf8::basic::from_utf8(payload) else {

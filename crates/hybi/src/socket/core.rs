@@ -192,7 +192,10 @@ impl Core {
 
     /// The next message, or the end once every message before it was taken.
     pub(crate) fn next(&mut self) -> Option<Next> {
-        if let Some(message) = self.pop_ready().or_else(|| self.decode()) {
+        if let Some(message) = self.pop_ready() {
+            return Some(Next::Message(message));
+        }
+        if let Some(message) = self.decode() {
             return Some(Next::Message(message));
         }
         if self.decide_for_messages()
@@ -255,6 +258,7 @@ impl Core {
     }
 
     /// Acts on everything but messages. Breaks where nothing more is to be decoded for now.
+    #[inline(never)]
     pub(super) fn handle_other(
         &mut self,
         event: Result<Option<Event>, Violation>,
