@@ -466,7 +466,7 @@ mod tests {
         }
     }
 
-    /// N-01
+    /// N-01, R-17
     #[test]
     fn subprotocols_are_offered_in_order_on_one_line() {
         let request = asks("ws://h").subprotocols(["b", "a", "c"]).unwrap();

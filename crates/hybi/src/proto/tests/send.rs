@@ -50,7 +50,7 @@ fn messages_go_out_in_the_shortest_form_and_as_they_are() {
     }
 }
 
-/// M-01, M-04
+/// M-01, M-04, S-05: nothing in the limits or the API says otherwise.
 #[test]
 fn a_client_masks_every_frame_with_a_key_of_its_own_and_a_server_none() {
     for role in ROLES {
