@@ -85,7 +85,11 @@ fn explain(error: &(dyn Error + 'static)) -> String {
         next = cause.source();
     }
     let response = error.downcast_ref().and_then(ConnectError::response);
-    if let Some(line) = response.and_then(|it| it.body().split(|&byte| byte == b'\n').next()) {
+    if let Some(target) = response.and_then(|it| it.headers().get("location")) {
+        let _ = write!(text, ", which is at {}", target.as_bytes().escape_ascii());
+    } else if let Some(line) =
+        response.and_then(|it| it.body().split(|&byte| byte == b'\n').find(|line| !line.is_empty()))
+    {
         let line = String::from_utf8_lossy(&line[..line.len().min(200)]);
         let _ = write!(text, ": {}", printable(&line));
     }

@@ -89,7 +89,7 @@ async fn run(
                 }
             }
             // What the server refuses or a program gets wrong, the next attempt does not mend.
-            Err(error) if error.is_http() || error.is_timeout() => eprintln!("{}", explain(&error)),
+            Err(error) if error.is_transient() => eprintln!("{}", explain(&error)),
             Err(error) => return Err(error.into()),
         }
         sleep(backoff.next_delay()).await;

@@ -567,6 +567,7 @@ async fn the_caller_refuses_with_any_answer() {
     assert_eq!(answer.body(), "log in first\n");
     let error = refusing.await.unwrap();
     assert_eq!(error.refusal().unwrap().status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(error.to_string(), "handshake refused with 401: log in first");
 }
 
 /// RFC 9110, section 9.3.2

@@ -274,7 +274,8 @@ async fn an_answer_that_is_no_http_is_told_from_one_that_is() {
         ("220 mail.example ESMTP\r\n", HeadError::InvalidStatusLine),
         ("HTTP/1.1 101 x\r\nA : b\r\n\r\n", HeadError::SpaceBeforeColon),
         ("HTTP/1.1 101 x\n\n", HeadError::BareLineFeed),
-        ("\x15\x03\x01\0\x02\x02", HeadError::Nul),
+        ("\x15\x03\x01\0\x02\x02", HeadError::InvalidStatusLine),
+        ("HTTP/1.1 101 \0", HeadError::Nul),
         ("HTTP/2.0 101 x\r\n\r\n", HeadError::UnsupportedVersion),
     ];
     for (answer, expected) in table {
@@ -292,6 +293,30 @@ async fn an_answer_that_is_no_http_is_told_from_one_that_is() {
         let error = refused(answer).await;
         assert!(error.is_io() && error.to_string().contains("without a whole answer"));
     }
+}
+
+/// C-15: such as a mail server that waits for the client to go on.
+#[tokio::test(start_paused = true)]
+async fn a_server_of_another_protocol_is_recognised_by_its_first_bytes() {
+    for greeting in ["220 mail.example ESMTP ready\r\n", "S", "HTTP\r"] {
+        let (io, mut peer) = tokio::io::duplex(4096);
+        peer.write_all(greeting.as_bytes()).await.unwrap();
+        let started = tokio::time::Instant::now();
+        let error = Connector::new().connect_over(io, "ws://a.example").await.unwrap_err();
+        assert_eq!(error.head_error(), Some(HeadError::InvalidStatusLine), "{greeting:?}");
+        assert!(!error.is_transient() && started.elapsed() < Duration::from_secs(1));
+    }
+}
+
+/// C-07
+#[tokio::test]
+async fn an_error_says_whether_another_attempt_may_do() {
+    for (status, expected) in [("503 Busy", true), ("429 Slow down", true), ("403 No", false)] {
+        let error = refused(&format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n")).await;
+        assert_eq!(error.is_transient(), expected, "{status}");
+    }
+    assert!(refused("").await.is_transient());
+    assert!(!Connector::new().connect("ftp://a.example").await.unwrap_err().is_transient());
 }
 
 /// C-07

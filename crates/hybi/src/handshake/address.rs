@@ -130,6 +130,8 @@ impl FromStr for Address {
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
         match Url::parse(text) {
+            // `localhost:3000/chat` is a URL with the scheme `localhost`.
+            Ok(url) if url.cannot_be_a_base() => Err(AddressError::MissingScheme),
             Ok(url) => Self::try_from(&url),
             Err(url::ParseError::RelativeUrlWithoutBase) => Err(AddressError::MissingScheme),
             Err(error) => Err(AddressError::Malformed(error)),
@@ -329,7 +331,7 @@ mod tests {
             ("wss://:p@h/", E::UserInfo),
             ("ftp://h/", E::Scheme),
             ("wsss://h/", E::Scheme),
-            ("localhost:9001/chat", E::Scheme),
+            ("localhost:9001/chat", E::MissingScheme),
             ("example.com/chat", E::MissingScheme),
             ("/chat", E::MissingScheme),
             ("//h/chat", E::MissingScheme),

@@ -165,6 +165,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
     /// Once `None` or an error was returned, the socket gives `None`.
     /// [`peer_close`](Self::peer_close) has the peer's code and reason then.
     ///
+    /// What a message says is in [`as_text`](Message::as_text) and [`as_bytes`](Message::as_bytes); its
+    /// `Debug` form shows only how long it is.
+    ///
     /// # Errors
     ///
     /// The peer broke the protocol ([`Error::violation`]) or is gone without a Close

@@ -138,6 +138,10 @@ pub(super) enum Kind {
     Response,
 }
 
+/// How every answer begins.
+#[cfg(feature = "client")]
+const HTTP: &[u8] = b"HTTP/";
+
 /// Finds the end of a head in what has arrived so far.
 #[derive(Debug)]
 pub(super) struct Scanner {
@@ -164,6 +168,11 @@ impl Scanner {
                 return Err(HeadError::TooLong);
             }
             self.at += 1;
+            // A server that speaks something else, such as mail, may wait for us after its first line.
+            #[cfg(feature = "client")]
+            if self.kind == Kind::Response && HTTP.get(self.at - 1).is_some_and(|&it| it != byte) {
+                return Err(HeadError::InvalidStatusLine);
+            }
             match byte {
                 b'\n' if self.after_cr => {
                     self.after_cr = false;

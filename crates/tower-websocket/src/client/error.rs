@@ -1,6 +1,6 @@
 //! Why an attempt to open a WebSocket failed.
 
-use std::{error::Error, fmt};
+use std::{error::Error, fmt, io};
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -38,17 +38,37 @@ pub(super) enum Kind {
 }
 
 impl ClientError {
-    /// There is no request to send: the address, a field or the method is wrong. It will not do the
-    /// next time either.
+    /// There is no request to send: the address, a field or the method is wrong, or the HTTP client
+    /// has no way to such an address (an [`io::Error`] of the kind
+    /// [`Unsupported`](io::ErrorKind::Unsupported), as for `wss` without TLS). It will not do the next
+    /// time either.
     #[must_use]
     pub fn is_request(&self) -> bool {
-        matches!(*self.kind, Kind::Request(_) | Kind::Method)
+        match &*self.kind {
+            Kind::Request(_) | Kind::Method => true,
+            Kind::Http(error) => has_no_way(&**error),
+            _ => false,
+        }
+    }
+
+    /// The same attempt may do at another time: the HTTP client failed, it took too long, the connection
+    /// was lost, or the server answered with 408, 425, 429, 502, 503 or 504.
+    ///
+    /// Wait before the next, for example with [`Backoff`](hybi::Backoff).
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        let status = self.status().map(|status| status.as_u16());
+        let lost = matches!(&*self.kind, Kind::Upgrade(error) if !error.is_missing());
+        self.is_http()
+            || self.is_timeout()
+            || lost
+            || matches!(status, Some(408 | 425 | 429 | 502..=504))
     }
 
     /// The HTTP client failed, before there was an answer. Its error is the [`source`](Error::source).
     #[must_use]
     pub fn is_http(&self) -> bool {
-        matches!(*self.kind, Kind::Http(_)) && !self.is_unsupported()
+        matches!(*self.kind, Kind::Http(_)) && !self.is_unsupported() && !self.is_request()
     }
 
     /// The server does not open WebSockets on this version of HTTP: it has not announced extended CONNECT
@@ -176,6 +196,19 @@ impl Error for ClientError {
             _ => None,
         }
     }
+}
+
+/// Whether the error, or one below it, says that there is no way to such an address.
+fn has_no_way(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let io = error.downcast_ref::<io::Error>();
+        if io.is_some_and(|error| error.kind() == io::ErrorKind::Unsupported) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }
 
 /// Whether the error, or one below it, is that of a connection without extended CONNECT.

@@ -68,15 +68,11 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use http::StatusCode;
 //! use tower_websocket::client::{Backoff, ClientError};
 //!
 //! /// How long to wait before trying again; `None` to give up.
 //! fn again(error: &ClientError, backoff: &mut Backoff) -> Option<Duration> {
-//!     let worth_it = error.is_http()
-//!         || error.is_timeout()
-//!         || error.status() == Some(StatusCode::SERVICE_UNAVAILABLE);
-//!     worth_it.then(|| backoff.next_delay())
+//!     error.is_transient().then(|| backoff.next_delay())
 //! }
 //! # let _ = again;
 //! ```
@@ -85,7 +81,7 @@
 //!
 //! | what | default | option |
 //! |---|---|---|
-//! | the attempt as a whole | 20 s | [`timeout`](ClientOptions::timeout) |
+//! | each attempt as a whole | 20 s | [`timeout`](ClientOptions::timeout), which needs no layer |
 //! | the head of an answer, with [`Connector`], [`Http1`] and [`Http2`] | 16 KiB; 100 fields on HTTP/1.1 | [`Http2::handshake_with`], or another HTTP client |
 //! | `Sec-WebSocket-*` fields of the answer | [`HandshakeLimits`](hybi::handshake::HandshakeLimits) | [`handshake_limits`](ClientOptions::handshake_limits) |
 //! | the body of a refusal | 64 KiB, 2 s | [`max_refusal`](ClientOptions::max_refusal), [`refusal_timeout`](ClientOptions::refusal_timeout) |

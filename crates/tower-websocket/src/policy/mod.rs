@@ -157,7 +157,8 @@ pub trait Policy: Send + Sync + 'static {
     /// Accepts what both policies accept; `self` is asked first.
     ///
     /// The first refusal or pass is the decision. Two accepts are merged: the first's subprotocol
-    /// wins, header fields are added up, of the limits the tighter ones hold.
+    /// wins, header fields are added up, of the limits the tighter ones hold. Compression that one of them
+    /// [refuses](Accept::without_deflate) is refused; else the first that grants it says how.
     fn and<Q: Policy>(self, other: Q) -> And<Self, Q>
     where
         Self: Sized,

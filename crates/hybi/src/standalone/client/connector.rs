@@ -77,6 +77,9 @@ where
 /// | the body of an answer that refuses: bytes; time | 64 KiB; 2 s |
 /// | the socket | [`Limits`], [`Timeouts`] |
 ///
+/// What one request asks for is set on the [`ClientRequest`]: subprotocols, compression, an `Origin`,
+/// cookies, credentials and other fields. What holds for all of them is set here.
+///
 /// Redirects are not followed: they are refusals, in [`ConnectError::response`].
 ///
 /// ```no_run

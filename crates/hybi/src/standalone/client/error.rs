@@ -111,6 +111,17 @@ impl ConnectError {
         matches!(*self.kind, Kind::TimedOut(_))
     }
 
+    /// The same attempt may do at another time: there was no connection, or it took too long, or the
+    /// answer was 408, 425, 429, 502, 503 or 504.
+    ///
+    /// Wait before the next, for example with [`Backoff`](crate::Backoff).
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        let status = self.status().map(|status| status.as_u16());
+        let answered = matches!(status, Some(408 | 425 | 429 | 502..=504));
+        self.is_dns() || self.is_io() || self.is_timeout() || answered
+    }
+
     /// The answer with which the server refused, or the proxy did: a redirect, a challenge, an error.
     ///
     /// Its body is what arrived within [`Connector::max_refusal`](super::Connector::max_refusal) and

@@ -59,7 +59,8 @@ impl AcceptError {
         }
     }
 
-    /// The answer to a request that is HTTP, but no handshake in due form.
+    /// The answer with which the handshake was refused: because it is not in due form, which
+    /// [`Refusal::error`] then says, or by the server ([`Incoming::refuse`](super::Incoming::refuse)).
     #[must_use]
     pub fn refusal(&self) -> Option<&Refusal> {
         match &*self.kind {
@@ -118,6 +119,9 @@ impl fmt::Debug for AcceptError {
 impl fmt::Display for AcceptError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match &*self.kind {
+            Kind::Refused(refusal) if refusal.error().is_none() => {
+                return write!(f, "{refusal}");
+            }
             Kind::Io(_) => "the transport failed during the handshake",
             Kind::Eof => "the client went away before its request was whole",
             Kind::TimedOut => "the handshake took too long",
@@ -133,7 +137,8 @@ impl std::error::Error for AcceptError {
         match &*self.kind {
             Kind::Io(error) => Some(error),
             Kind::Head(error) => Some(error),
-            Kind::Refused(refusal) => Some(refusal),
+            Kind::Refused(refusal) if refusal.error().is_some() => Some(refusal),
+            Kind::Refused(_) => None,
             Kind::Subprotocol(error) => Some(error),
             Kind::Eof | Kind::TimedOut => None,
         }
