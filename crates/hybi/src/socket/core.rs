@@ -317,8 +317,12 @@ impl Core {
 
     /// Whether the transport should be read.
     pub(crate) fn wants_input(&self) -> bool {
+        self.input.is_empty() && self.can_go_on()
+    }
+
+    /// Whether nothing that was received has to be taken before more is decoded or read.
+    fn can_go_on(&self) -> bool {
         self.end.is_none()
-            && self.input.is_empty()
             && !self.has_part()
             && !self.conn.is_held()
             && (!self.is_read_ahead_full() || self.conn.close_queued())
@@ -626,7 +630,8 @@ impl Exchanged for Core {
         [
             self.conn.has_output(),
             self.conn.close_queued(),
-            self.wants_input(),
+            // Also with input: nobody may come back for what is in it, and a ping has to be seen.
+            self.can_go_on(),
             self.end.is_some(),
             self.settled,
             self.gone,
