@@ -195,8 +195,9 @@ impl Core {
         if let Some(message) = self.pop_ready().or_else(|| self.decode()) {
             return Some(Next::Message(message));
         }
+        // The decision may have made whole what waited for it, and that is before the rest of the input.
         if self.decide_for_messages()
-            && let Some(message) = self.decode()
+            && let Some(message) = self.pop_ready().or_else(|| self.decode())
         {
             return Some(Next::Message(message));
         }
