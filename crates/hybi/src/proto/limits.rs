@@ -51,11 +51,13 @@ impl Limits {
     /// The longest data frame that is received, in bytes of payload. Default: as
     /// [`max_message`](Self::max_message).
     ///
-    /// A frame that announces more fails the connection with 1009, from its header alone. This holds
-    /// One with compressed payload may announce an eighth and 64 bytes more, by which compression can make
-    /// data longer.
-    /// also for messages that are received [in parts](super::Receiving::Parts), of which no more than
-    /// one read is held in any case: who expects large frames there may set it as high as need be.
+    /// A frame that announces more fails the connection with 1009, from its header alone. One with
+    /// compressed payload may announce an eighth and 64 bytes more, by which compression can make data
+    /// longer.
+    ///
+    /// This holds also for messages that are received [in parts](super::Receiving::Parts), of which no
+    /// more than one read is held in any case: who expects large frames there may set it as high as need
+    /// be.
     #[must_use]
     pub fn max_frame(mut self, bytes: usize) -> Self {
         self.max_frame = Some(bytes);

@@ -117,8 +117,9 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin> MessageWriter<'a, T> {
         }
     }
 
-    /// The length in bytes of the frames that the message is sent in, the last and those that are
-    /// [flushed](Self::flush) aside. At most, and for chunks that are not collected by default,
+    /// The length in bytes of the frames that the message is sent in. Shorter are only the last, those that
+    /// are [flushed](Self::flush), and what is left of a chunk that is too large to be collected or was
+    /// collected before one. At most, and for chunks that are not collected by default,
     /// [`Limits::max_send_frame`](crate::proto::Limits::max_send_frame); at least one.
     pub fn frame_size(mut self, bytes: usize) -> Self {
         self.max_frame = bytes.clamp(1, self.max_frame);
