@@ -311,3 +311,15 @@ async fn compressed_messages_that_nobody_wants_are_passed_over() {
     closed.unwrap();
     assert_eq!(socket.peer_close().unwrap().status(), 1000);
 }
+
+/// an empty message that waits for its decision stays before the next.
+#[tokio::test]
+async fn messages_keep_their_order_without_any_read_ahead() {
+    let (io, _peer) = Peer::pair(1 << 12);
+    let config = server(&takeover()).limits(Limits::default().read_ahead(0));
+    let early = [masked(0xc1, b""), masked(0x81, b"last")].concat();
+    let mut socket = WebSocket::with_early_data(io, &early, config);
+    for text in ["", "last"] {
+        assert_eq!(socket.recv().await.unwrap(), Some(text.into()));
+    }
+}

@@ -755,6 +755,27 @@ async fn a_receiver_reads_messages_as_they_arrive() {
     assert_eq!(reading.await.unwrap().unwrap(), 200_000);
 }
 
+/// G-09: what was read behind a part is looked at though nobody comes back to receive.
+#[tokio::test(start_paused = true)]
+async fn input_behind_a_reader_that_was_dropped_is_read_though_nobody_receives() {
+    let (io, mut peer) = Peer::pair(1 << 18);
+    let (_sender, mut receiver) = WebSocket::new(io, Config::server()).split();
+    // One part is there, and behind it in the same read its message ends and a ping follows.
+    let mut bytes = masked(0x02, &[7; 17_000]);
+    bytes.extend(masked(0x80, &[7; 100]));
+    bytes.extend(masked(0x89, b"there?"));
+    peer.send_raw(&bytes[..10]).await;
+    let mut message = receiver.next_message().await.unwrap().unwrap();
+    assert_eq!(message.chunk().await.unwrap().unwrap().len(), 2);
+    peer.send_raw(&bytes[10..]).await;
+    assert!(message.chunk().await.unwrap().is_some());
+    settle().await;
+    drop(message);
+    let pong = tokio::time::timeout(Duration::from_secs(1), peer.recv()).await;
+    assert_eq!(pong.expect("the ping is seen"), (0x8a, b"there?".to_vec()));
+}
+
+///
 #[test]
 fn a_reader_can_be_sent_to_another_task() {
     fn is_send<T: Send + Sync + Unpin>() {}

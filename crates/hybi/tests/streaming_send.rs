@@ -9,7 +9,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use futures_util::{SinkExt, future::join_all, stream};
+use futures_util::{SinkExt, StreamExt, future::join_all, stream};
 use http_body_util::{BodyExt, Full, StreamBody};
 use hybi::{
     proto::{Bytes, CloseCode, Limits, Message, MessageKind},
@@ -574,6 +574,42 @@ async fn files_and_bodies_can_be_sent() {
         drop(peer);
         user.await.unwrap().unwrap();
     }
+}
+
+/// a body that is made slowly is not kept back for a frame to be full.
+#[tokio::test]
+async fn what_a_body_gave_leaves_while_it_makes_more() {
+    fn data(text: &'static str) -> Result<http_body::Frame<Bytes>, BoxError> {
+        Ok(http_body::Frame::data(Bytes::from(text)))
+    }
+    for way in WAYS {
+        let (io, mut peer) = Peer::pair(1 << 16);
+        let (give, more) = oneshot::channel::<&str>();
+        let user = way.run(io, Config::server(), |mut socket| async move {
+            let first = stream::iter([data("first"), data(" and")]);
+            let second = stream::once(async move { data(more.await?) });
+            let body = StreamBody::new(first.chain(second).boxed());
+            socket.start_message(MessageKind::Text).await?.send_body(body).await?;
+            socket.flush().await?;
+            Ok(())
+        });
+        expect(&mut peer, &[(0x01, b"first and")]).await;
+        give.send(" more").unwrap();
+        expect(&mut peer, &[(0x80, b" more")]).await;
+        drop(peer);
+        user.await.unwrap().unwrap();
+    }
+}
+
+/// what was collected before the length was asked for keeps to it, too.
+#[tokio::test]
+async fn a_shorter_length_holds_for_what_was_collected() {
+    let (io, mut peer) = Peer::pair(1 << 16);
+    let mut socket = WebSocket::new(io, Config::server());
+    let mut message = socket.start_message(MessageKind::Text).await.unwrap();
+    message.send_chunk("abcdefg").await.unwrap();
+    message.frame_size(3).finish().await.unwrap();
+    expect(&mut peer, &[(0x01, b"abc"), (0x00, b"def"), (0x80, b"g")]).await;
 }
 
 // ===== halves =====

@@ -198,8 +198,9 @@ impl Core {
         if let Some(message) = self.decode() {
             return Some(Next::Message(message));
         }
+        // The decision may have made whole what waited for it, and that is before the rest of the input.
         if self.decide_for_messages()
-            && let Some(message) = self.decode()
+            && let Some(message) = self.pop_ready().or_else(|| self.decode())
         {
             return Some(Next::Message(message));
         }
@@ -321,8 +322,12 @@ impl Core {
 
     /// Whether the transport should be read.
     pub(crate) fn wants_input(&self) -> bool {
+        self.input.is_empty() && self.can_go_on()
+    }
+
+    /// Whether nothing that was received has to be taken before more is decoded or read.
+    fn can_go_on(&self) -> bool {
         self.end.is_none()
-            && self.input.is_empty()
             && !self.has_part()
             && !self.conn.is_held()
             && (!self.is_read_ahead_full() || self.conn.close_queued())
@@ -630,7 +635,8 @@ impl Exchanged for Core {
         [
             self.conn.has_output(),
             self.conn.close_queued(),
-            self.wants_input(),
+            // Also with input: nobody may come back for what is in it, and a ping has to be seen.
+            self.can_go_on(),
             self.end.is_some(),
             self.settled,
             self.gone,

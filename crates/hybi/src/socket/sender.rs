@@ -188,7 +188,9 @@ impl Sender {
     // ===== closing =====
 
     /// Closes with 1000 (normal) and waits for the peer's Close. Messages that arrive meanwhile
-    /// are for the [`Receiver`](super::Receiver); what it does not take is discarded.
+    /// are for the [`Receiver`](super::Receiver); what it does not take is discarded. Only a message that
+    /// it reads [as it arrives](super::Receiver::next_message) is waited for, within the close timeout,
+    /// because the peer's Close is behind it.
     ///
     /// Everything that was sent before goes out first. [`closed`](Self::closed) resolves when the
     /// transport is gone, too.

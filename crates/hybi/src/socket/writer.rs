@@ -117,8 +117,9 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin> MessageWriter<'a, T> {
         }
     }
 
-    /// The length in bytes of the frames that the message is sent in, the last and those that are
-    /// [flushed](Self::flush) aside. At most, and for chunks that are not collected by default,
+    /// The length in bytes of the frames that the message is sent in. Shorter are only the last, those that
+    /// are [flushed](Self::flush), and what is left of a chunk that is too large to be collected or was
+    /// collected before one. At most, and for chunks that are not collected by default,
     /// [`Limits::max_send_frame`](crate::proto::Limits::max_send_frame); at least one.
     pub fn frame_size(mut self, bytes: usize) -> Self {
         self.max_frame = bytes.clamp(1, self.max_frame);
@@ -206,6 +207,8 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin> MessageWriter<'a, T> {
 
     /// Sends what `body` gives as the rest of the message, and ends it. Trailers are left out.
     ///
+    /// What `body` gave does not wait for a frame to be full while the body makes more.
+    ///
     /// ```
     /// use http_body_util::Full;
     /// use hybi::proto::{Bytes, MessageKind};
@@ -238,7 +241,17 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin> MessageWriter<'a, T> {
         B::Error: Into<BoxError>,
     {
         let mut body = pin!(body);
-        while let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+        loop {
+            let frame = poll_fn(|cx| {
+                if let Poll::Ready(frame) = body.as_mut().poll_frame(cx) {
+                    return Poll::Ready(Ok(frame));
+                }
+                // Nobody knows how long the body takes to make more, so what it gave leaves meanwhile.
+                ready!(self.poll_drain(cx, true))?;
+                ready!(self.target.poll_leave(cx))?;
+                Poll::Pending
+            });
+            let Some(frame) = frame.await? else { break };
             let frame = frame.map_err(|error| Error::new(Kind::Body(error.into().into())))?;
             if let Ok(mut data) = frame.into_data() {
                 // For `Bytes`, which most bodies are made of, this copies nothing.
@@ -288,9 +301,10 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin> MessageWriter<'a, T> {
             let piece = if buffer.is_empty() {
                 chunk.split_to(chunk.len().min(*max_frame))
             } else {
-                buffer.split().freeze()
+                // More than a frame, if its length was set since this was collected.
+                buffer.split_to(buffer.len().min(*max_frame)).freeze()
             };
-            let last = end && chunk.is_empty();
+            let last = end && buffer.is_empty() && chunk.is_empty();
             if chunk.is_empty() {
                 // An empty slice of it would keep the whole.
                 *chunk = Bytes::new();

@@ -9,6 +9,9 @@ use crate::proto::deflate::{Inflater, InvalidData};
 /// So much payload is unmasked at a time, and what is not used of it masked again.
 const PIECE: usize = 4 * 1024;
 
+/// What a step without output counts as: it copies the history, which takes as long as to inflate so much.
+const EMPTY_STEP: usize = 2 * 1024;
+
 /// What it takes to receive compressed messages.
 #[derive(Debug)]
 pub(super) struct Inflating {
@@ -177,7 +180,7 @@ impl Decoder {
                 return Ok(true);
             };
             let Some(chunk) = inflater.inflate(rest)? else { return Ok(true) };
-            inflating.inflated += chunk.len();
+            inflating.inflated += if chunk.is_empty() { EMPTY_STEP } else { chunk.len() };
             self.message.push_inflated(chunk, limit)?;
         }
     }

@@ -28,6 +28,9 @@ pub(in crate::proto) struct InvalidData;
 ///
 /// [`inflate`](Self::inflate) is called with each piece of a message until it gives nothing more, then
 /// [`finish`](Self::finish) until it gives nothing more. After an error it is not used again.
+///
+/// An empty step stands for work that had no output: a last block was passed, behind which the history is
+/// laid out anew. Two bytes make one, so the caller counts it as well.
 pub(in crate::proto) struct Inflater {
     /// How much of earlier messages the next one may refer to: nothing without context takeover.
     keep: usize,
@@ -86,7 +89,7 @@ impl Context {
     }
 
     /// Takes from the front of `input` until there is output, whose place in the window it gives, or no
-    /// more input.
+    /// more input. The place is empty where a last block was passed.
     fn step(
         &mut self,
         input: &mut &[u8],
@@ -96,6 +99,7 @@ impl Context {
             if self.ended {
                 self.ended = false;
                 self.restart(history)?;
+                return Ok(Some(self.len..self.len));
             }
             if self.window.len() - self.len < STEP {
                 self.window.copy_within(self.len - WINDOW..self.len, 0);

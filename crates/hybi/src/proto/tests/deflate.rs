@@ -456,6 +456,29 @@ fn receiving_pauses_after_so_much_was_inflated() {
     }
 }
 
+/// S-07, D-18: two bytes are a last block, behind which the history is copied.
+#[test]
+fn receiving_pauses_after_so_many_last_blocks() {
+    for pause in [64 * 1024, 256 * 1024] {
+        let mut connection = deflating(Role::Server, &Limits::default(), &eager());
+        connection.pause_after_inflating(pause);
+        let blocks = [&b"\x03\x00".repeat(32 * 1024)[..], HELLO].concat();
+        let mut wire = frame(Role::Server, 0xc2, &blocks);
+        let mut input = &mut wire[..];
+        let mut pauses = 0;
+        let event = loop {
+            match connection.receive(&mut input).unwrap() {
+                Some(event) => break event,
+                None => pauses += 1,
+            }
+            assert!(!input.is_empty());
+        };
+        assert_eq!(event, Event::Message(Message::from(b"Hello".to_vec())));
+        let expected = (32 << 20) / pause;
+        assert!((expected..=4 * expected).contains(&pauses), "{pauses} of {expected}");
+    }
+}
+
 // ===== sending =====
 
 /// D-12, D-21, D-23
