@@ -256,6 +256,17 @@ async fn an_extended_connect_waits_for_the_settings() {
     }
     assert!(connection.takes_extended_connect().await.unwrap());
 
+    // One that says no, and then takes no stream for the time being.
+    let (connection, mut far) = silent_http2().await;
+    far.write_all(&settings(&[])).await.unwrap();
+    assert!(!connection.takes_extended_connect().await.unwrap());
+    far.write_all(&settings(&[(3, 0)])).await.unwrap();
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+    let takes = tokio::time::timeout(Duration::from_secs(1), connection.takes_extended_connect());
+    assert!(!takes.await.expect("what is known is not waited for").unwrap());
+
     // One that is gone.
     let (connection, far) = silent_http2().await;
     drop(far);
