@@ -45,7 +45,10 @@ mod unix {
     pub(super) fn bind(path: impl AsRef<Path>) -> io::Result<UnixListener> {
         let path = path.as_ref();
         let is_socket = path.symlink_metadata().is_ok_and(|it| it.file_type().is_socket());
-        if is_socket && net::UnixStream::connect(path).is_err() {
+        if is_socket
+            && let Err(error) = net::UnixStream::connect(path)
+            && error.kind() == io::ErrorKind::ConnectionRefused
+        {
             std::fs::remove_file(path)?;
         }
         UnixListener::bind(path)
@@ -113,6 +116,16 @@ mod tests {
             serving.abort();
             let _ = serving.await;
         }
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_socket_of_another_kind_that_lives_is_left_alone() {
+        let path = std::env::temp_dir().join(format!("unix_socket_{}.dgram", std::process::id()));
+        let other = tokio::net::UnixDatagram::bind(&path).unwrap();
+        assert!(bind(&path).is_err());
+        assert!(path.exists());
+        drop(other);
         std::fs::remove_file(&path).unwrap();
     }
 }

@@ -6,7 +6,10 @@ use axum::{Router, body::Body, routing::get};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, Version, header};
 use http_body_util::{BodyExt, Empty};
-use hyper_util::{client::legacy::Client as Pool, rt::TokioExecutor};
+use hyper_util::{
+    client::legacy::Client as Pool,
+    rt::{TokioExecutor, TokioIo},
+};
 use tests::{
     dial::{client, is_echo},
     script::Script,
@@ -253,6 +256,17 @@ async fn an_extended_connect_waits_for_the_settings() {
     }
     assert!(connection.takes_extended_connect().await.unwrap());
 
+    // One that says no, and then takes no stream for the time being.
+    let (connection, mut far) = silent_http2().await;
+    far.write_all(&settings(&[])).await.unwrap();
+    assert!(!connection.takes_extended_connect().await.unwrap());
+    far.write_all(&settings(&[(3, 0)])).await.unwrap();
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+    let takes = tokio::time::timeout(Duration::from_secs(1), connection.takes_extended_connect());
+    assert!(!takes.await.expect("what is known is not waited for").unwrap());
+
     // One that is gone.
     let (connection, far) = silent_http2().await;
     drop(far);
@@ -391,4 +405,31 @@ async fn the_wrong_version_is_named() {
     let mut client = WebSocketClient::new(http).options(options());
     let error = client.connect(script.uri()).await.unwrap_err();
     assert!(error.is_unsupported(), "{error}");
+}
+
+/// E-05, S-04: over HTTP/1.1 a CONNECT asks for a tunnel, and who opens one has not agreed to frames.
+#[tokio::test]
+async fn a_tunnel_is_no_websocket() {
+    let script = Script::listen().await;
+    // It does not know of extended CONNECT, and drops the `:protocol`.
+    let addr = script.addr();
+    let http = tower::service_fn(move |request: Request<Empty<Bytes>>| async move {
+        let stream = TokioIo::new(TcpStream::connect(addr).await.unwrap());
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
+        tokio::spawn(connection.with_upgrades());
+        sender.send_request(request).await
+    });
+    let mut client = WebSocketClient::new(http).options(options());
+    let uri = script.uri();
+    let opening = async { client.connect(&uri).await.map(drop) };
+    let server = async {
+        let mut peer = script.accept().await;
+        assert!(peer.head.starts_with("CONNECT "), "{}", peer.head);
+        peer.send(b"HTTP/1.1 200 OK\r\n\r\n").await;
+        peer.rest().await
+    };
+    let (opened, rest) = soon("an outcome", async { tokio::join!(opening, server) }).await;
+    let error = opened.unwrap_err();
+    assert!(error.is_unsupported() && error.to_string().contains("HTTP/1.1"), "{error}");
+    assert!(rest.is_empty());
 }

@@ -5,6 +5,9 @@ use std::time::Duration;
 /// Far from where arithmetic with durations overflows.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
+/// The bound behind one of none, which would stay none for ever if it were doubled.
+const AFTER_NONE: Duration = Duration::from_secs(1);
+
 /// The delays between attempts to connect again after a connection was lost: truncated binary
 /// exponential back-off with a random part (RFC 6455, section 7.2.3).
 ///
@@ -45,7 +48,8 @@ impl Backoff {
         Self { first, max: Duration::from_secs(60), bound: first, is_first: true }
     }
 
-    /// The longest first delay. Default: 5 s.
+    /// The longest first delay. Default: 5 s. Zero is to try again at once the first time; the bound of
+    /// the second delay is 1 s then.
     #[must_use]
     pub fn first(mut self, delay: Duration) -> Self {
         self.first = delay;
@@ -64,7 +68,8 @@ impl Backoff {
     /// How long to wait before the next attempt.
     pub fn next_delay(&mut self) -> Duration {
         let bound = self.bound;
-        self.bound = bound.saturating_mul(2).min(self.max);
+        let next = if bound.is_zero() { AFTER_NONE } else { bound.saturating_mul(2) };
+        self.bound = next.min(self.max);
         let least = if self.is_first { Duration::ZERO } else { bound / 2 };
         self.is_first = false;
         least + (bound - least).mul_f64(random())
@@ -138,7 +143,14 @@ mod tests {
         for backoff in [Backoff::new().max(SECOND), Backoff::new().max(SECOND).first(9 * SECOND)] {
             assert!(backoff.take(200).all(|delay| delay <= SECOND));
         }
-        assert!(Backoff::new().first(Duration::ZERO).next_delay().is_zero());
+        // At once, but not at once for ever.
+        let at_once = || Backoff::new().first(Duration::ZERO);
+        assert!(at_once().next_delay().is_zero());
+        for (index, (from, to)) in [(0, 0), (1, 2), (2, 4), (4, 8)].into_iter().enumerate() {
+            let delay = at_once().nth(index).unwrap();
+            assert!(delay >= from * SECOND / 2 && delay <= to * SECOND / 2, "{index}: {delay:?}");
+        }
+        assert!(at_once().max(Duration::ZERO).take(9).all(|delay| delay.is_zero()));
         let longest = Backoff::new().first(Duration::MAX).max(Duration::MAX);
         assert_eq!(longest.take(100).filter(|delay| delay.is_zero()).count(), 0);
     }

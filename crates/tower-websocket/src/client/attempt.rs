@@ -84,8 +84,11 @@ where
     let mut deadline = pin!(tokio::time::sleep(options.timeout));
     let answer = before(deadline.as_mut(), answer).await.ok_or(Kind::TimedOut)?;
     let answer = answer.map_err(|error| Kind::Http(error.into()))?;
-    if handshake.opening() == Opening::Upgrade && answer.version() > Version::HTTP_11 {
-        return Err(Kind::Unsupported.into());
+    // Each way is known to its versions of HTTP alone. Who answers a CONNECT of HTTP/1.1 with 200 has
+    // opened a tunnel to somewhere, and no WebSocket.
+    let opening = handshake.opening();
+    if (opening == Opening::ExtendedConnect) != (answer.version() > Version::HTTP_11) {
+        return Err(Kind::Unsupported(opening).into());
     }
 
     let agreement = match handshake.verify(&answer) {

@@ -196,7 +196,9 @@ impl Http2 {
                         return;
                     }
                     let enabled = connection.is_extended_connect_protocol_enabled();
-                    if enabled || connection.current_max_send_streams() > 0 {
+                    // A server may take the room away again, as long as it likes.
+                    let seen = watch.seen.load(Ordering::Relaxed);
+                    if seen || enabled || connection.current_max_send_streams() > 0 {
                         watch.seen.store(true, Ordering::Relaxed);
                         settings.send_replace(Some(enabled));
                     }

@@ -4,7 +4,7 @@ use std::{error::Error, fmt, io};
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
-use hybi::handshake::{AnswerError, RequestError};
+use hybi::handshake::{AnswerError, Opening, RequestError};
 
 use super::connection::ConnectionError;
 use crate::{BoxError, upgrade::UpgradeError};
@@ -30,7 +30,8 @@ pub(super) enum Kind {
     Request(RequestError),
     Method,
     Http(BoxError),
-    Unsupported,
+    /// The connection speaks a version of HTTP that does not know this way.
+    Unsupported(Opening),
     Refused(Response<Bytes>),
     Answer(AnswerError),
     TimedOut,
@@ -72,12 +73,12 @@ impl ClientError {
     }
 
     /// The server does not open WebSockets on this version of HTTP: it has not announced extended CONNECT
-    /// (RFC 8441, section 3), or it speaks HTTP/2 where an upgrade was asked for. The other version
-    /// may do.
+    /// (RFC 8441, section 3), or it speaks HTTP/2 where an upgrade was asked for, or HTTP/1.1 where
+    /// extended CONNECT was. The other version may do.
     #[must_use]
     pub fn is_unsupported(&self) -> bool {
         match &*self.kind {
-            Kind::Unsupported => true,
+            Kind::Unsupported(_) => true,
             Kind::Http(error) => is_unsupported(&**error),
             _ => false,
         }
@@ -152,7 +153,11 @@ impl fmt::Display for ClientError {
             Kind::Request(error) => error.fmt(f),
             Kind::Method => f.write_str("a WebSocket is asked for by GET"),
             Kind::Http(_) => f.write_str("the HTTP client failed"),
-            Kind::Unsupported => f.write_str(
+            Kind::Unsupported(Opening::ExtendedConnect) => f.write_str(
+                "the connection speaks HTTP/1.1, which does not know extended CONNECT: \
+                 let the HTTP client speak HTTP/2, or ask for an upgrade",
+            ),
+            Kind::Unsupported(_) => f.write_str(
                 "the connection speaks HTTP/2, where a WebSocket is not opened by an upgrade: \
                  let the HTTP client speak HTTP/1.1, or ask for extended CONNECT",
             ),
@@ -176,7 +181,7 @@ impl fmt::Debug for ClientError {
             Kind::Request(error) => debug.field(error),
             Kind::Method => debug.field(&"method"),
             Kind::Http(error) => debug.field(error),
-            Kind::Unsupported => debug.field(&"unsupported"),
+            Kind::Unsupported(_) => debug.field(&"unsupported"),
             // Its fields may be cookies and challenges.
             Kind::Refused(response) => debug.field(&response.status()),
             Kind::Answer(error) => debug.field(error),

@@ -58,7 +58,7 @@
 //! [`Upgrade`](crate::upgrade::Upgrade) among their extensions. It gets requests with an absolute `http`
 //! or `https` URI and without `Host`, as HTTP clients do. For extended CONNECT there is
 //! `hyper::ext::Protocol` among the extensions; the service has to see to it that the server has announced
-//! it (RFC 8441, section 3), as `Http2` does. A client that negotiates its version by ALPN must not
+//! it (RFC 8441, section 3), as `Http2` does, and the answer has to be of HTTP/2 or HTTP/3 by its version. A client that negotiates its version by ALPN must not
 //! offer `h2` for an upgrade, which HTTP/2 does not know; [`ClientError::is_unsupported`] tells.
 //!
 //! # When there is no socket

@@ -33,8 +33,9 @@ pub(super) async fn read_body<T: AsyncRead + Unpin>(
         most.min(content_length(response.headers()).unwrap_or(usize::MAX))
     };
 
+    let mut chunks = Chunks::default();
     let read = async {
-        while bytes.len() < wanted && !(chunked && bytes.ends_with(b"0\r\n\r\n")) {
+        while bytes.len() < wanted && !(chunked && chunks.are_over(&bytes)) {
             let room = CHUNK.min(wanted - bytes.len());
             let mut chunk = (&mut bytes).limit(room);
             if !matches!(io.read_buf(&mut chunk).await, Ok(1..)) {
@@ -62,6 +63,34 @@ fn is_chunked(headers: &HeaderMap) -> bool {
 
 fn content_length(headers: &HeaderMap) -> Option<usize> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Follows the chunks of a body as they arrive.
+#[derive(Default)]
+struct Chunks {
+    /// Where the next one begins.
+    at: usize,
+}
+
+impl Chunks {
+    /// Whether nothing of the body follows `bytes`, which are all from its beginning: there was the
+    /// last chunk, behind which only fields come, or something that is no chunk.
+    fn are_over(&mut self, bytes: &[u8]) -> bool {
+        while let Some(rest) = bytes.get(self.at..) {
+            let (begin, size) = match httparse::parse_chunk_size(rest) {
+                Ok(httparse::Status::Complete((_, 0))) | Err(_) => return true,
+                Ok(httparse::Status::Complete(chunk)) => chunk,
+                Ok(httparse::Status::Partial) => return false,
+            };
+            let end = begin.saturating_add(usize::try_from(size).unwrap_or(usize::MAX));
+            match rest.get(end..) {
+                Some([b'\r', b'\n', ..]) => self.at += end + 2,
+                Some([_, _, ..]) => return true,
+                _ => return false,
+            }
+        }
+        false
+    }
 }
 
 /// What is in the chunks, up to the end or the first that is malformed.
@@ -123,6 +152,37 @@ mod tests {
         assert_eq!(read(&chunked, "nonsense", "").await, "");
     }
 
+    /// C-07: what looks like the last chunk may stand in another one.
+    #[tokio::test]
+    async fn only_the_last_chunk_is_the_last() {
+        let chunked = [("transfer-encoding", "chunked")];
+        let whole = "10\r\n\r\n0\r\n\r\nlater\r\n\r\n\r\n0\r\n\r\n";
+        for cut in 0..whole.len() {
+            let (early, late) = whole.split_at(cut);
+            assert_eq!(read(&chunked, early, late).await, "\r\n0\r\n\r\nlat", "cut at {cut}");
+        }
+    }
+
+    /// C-07: fields behind the last chunk are not waited for, and nothing is behind nonsense.
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_awaited_behind_the_last_chunk() {
+        for (bytes, body) in [
+            ("2\r\nhi\r\n0\r\n", "hi"),
+            ("2\r\nhi\r\n00;x\r\nA: b\r\n\r\n", "hi"),
+            ("2\r\nhi!!0", "hi"),
+            ("2\r\nhi\r\nx", "hi"),
+        ] {
+            let mut response = Response::new(());
+            response.headers_mut().insert("transfer-encoding", "chunked".parse().unwrap());
+            let (mut client, _server) = tokio::io::duplex(64);
+            let begin = Instant::now();
+            let deadline = begin + Duration::from_secs(1);
+            let read = read_body(&mut client, bytes.into(), &response, 10, deadline).await;
+            assert_eq!(read, body.as_bytes(), "{bytes:?}");
+            assert_eq!(Instant::now(), begin, "{bytes:?}");
+        }
+    }
+
     #[tokio::test]
     async fn statuses_without_a_body_have_none() {
         let mut response = Response::new(());
@@ -137,6 +197,8 @@ mod tests {
         fn chunks_never_panic(text in "([0-9a-f]{1,17}\r\n[a-z]{0,9}(\r\n)?){0,5}", bytes: Vec<u8>) {
             let _ = unchunk(text.as_bytes());
             let _ = unchunk(&bytes);
+            let _ = Chunks::default().are_over(text.as_bytes());
+            let _ = Chunks::default().are_over(&bytes);
         }
     }
 }
