@@ -13,6 +13,9 @@ use super::head::{HeadError, HeadLimits, Kind, Scanner};
 /// The most that is read at once before the head is whole, and so the most that is read behind it.
 const CHUNK: usize = 4 * 1024;
 
+/// The room for a head at first, which is enough for most.
+const USUAL: usize = 1024;
+
 /// Why there is no head.
 #[derive(Debug)]
 pub(super) enum ReadError {
@@ -57,6 +60,10 @@ pub(super) async fn read_head<T: AsyncRead + Unpin>(
         if let Some(end) = scanner.scan(&bytes).map_err(ReadError::Head)? {
             return Ok(RawHead { bytes, end, fields: scanner.fields() });
         }
+        // By itself the vector would make room for 64 bytes at first, and so for many small reads.
+        if bytes.len() == bytes.capacity() {
+            bytes.reserve(USUAL);
+        }
         let mut chunk = (&mut bytes).limit(CHUNK);
         if io.read_buf(&mut chunk).await.map_err(ReadError::Io)? == 0 {
             return Err(ReadError::Eof);
@@ -97,6 +104,51 @@ async fn discard<T: AsyncRead + Unpin>(io: &mut T, mut most: usize) {
         most = most.saturating_sub(n);
         if most == 0 {
             return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        pin::Pin,
+        task::{Context, Poll},
+    };
+
+    use tokio::io::ReadBuf;
+
+    use super::*;
+
+    /// Bytes that are all there, and how often they were asked for.
+    struct Counted<'a> {
+        bytes: &'a [u8],
+        reads: usize,
+    }
+
+    impl AsyncRead for Counted<'_> {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            self.reads += 1;
+            Pin::new(&mut self.bytes).poll_read(cx, buf)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_usual_head_is_read_at_once_and_little_behind_it() {
+        let head = format!("GET / HTTP/1.1\r\nCookie: {}\r\n\r\n", "x".repeat(800));
+        let long = head.replace("Cookie: ", &format!("Cookie: {}", "y".repeat(10_000)));
+        for (head, reads) in [(head, 1), (long, 5)] {
+            let mut bytes = head.clone().into_bytes();
+            bytes.resize(100_000, b'f');
+            let mut io = Counted { bytes: &bytes, reads: 0 };
+            let raw = read_head(&mut io, Vec::new(), Kind::Request, HeadLimits::new()).await;
+            let raw = raw.unwrap();
+            assert_eq!(raw.head(), head.as_bytes());
+            assert!(io.reads <= reads, "{} reads", io.reads);
+            assert!(raw.into_early().len() < CHUNK);
         }
     }
 }
