@@ -7,24 +7,22 @@
 //! earlier messages still go out first. Whoever does not come back is not waited for longer than
 //! the close timeout; see `Driver`.
 
-use std::{
-    collections::VecDeque,
-    io,
-    ops::ControlFlow,
-    sync::Arc,
-    task::{Context, Waker},
-};
+mod ending;
+mod waiting;
+
+use std::{collections::VecDeque, ops::ControlFlow, sync::Arc, task::Waker};
 
 use bytes::Bytes;
 
+pub(crate) use self::{ending::End, waiting::Wait};
 use super::{
     config::Config,
-    error::{Error, Kind, Timeout},
+    error::{Error, Kind},
     exchange::Exchanged,
     parts::{Incoming, send_error},
     scratch::{self, Input},
 };
-use crate::proto::{CloseFrame, Connection, Event, Message, PingError, Role, Violation};
+use crate::proto::{Connection, Event, Message, PingError, Role, Violation};
 
 /// What a queued message costs beside its payload.
 const MESSAGE_OVERHEAD: usize = 64;
@@ -32,42 +30,6 @@ const MESSAGE_OVERHEAD: usize = 64;
 /// How much is inflated before other tasks have their turn.
 #[cfg(feature = "deflate")]
 const INFLATE_BUDGET: usize = 64 * 1024;
-
-/// Why nothing more will be received.
-#[derive(Clone, Debug)]
-pub(crate) enum End {
-    /// The peer's Close; the connection holds it.
-    Close,
-    /// The peer broke the protocol.
-    Violation(Violation),
-    /// The peer ended its side without a Close. Ours may still be open.
-    Eof,
-    /// The transport failed.
-    Io(Arc<io::Error>),
-    /// A deadline passed.
-    TimedOut(Timeout),
-    /// This end gave up.
-    Aborted,
-}
-
-impl End {
-    /// The transport is of no more use.
-    pub(crate) fn is_dead(&self) -> bool {
-        matches!(self, Self::Io(_) | Self::TimedOut(_) | Self::Aborted)
-    }
-
-    fn error(&self) -> Option<Error> {
-        let kind = match self {
-            Self::Close => return None,
-            Self::Violation(violation) => Kind::Violation(*violation),
-            Self::Eof => Kind::Disconnected,
-            Self::Io(error) => Kind::Io(Arc::clone(error)),
-            Self::TimedOut(timeout) => Kind::TimedOut(*timeout),
-            Self::Aborted => Kind::Aborted,
-        };
-        Some(Error::new(kind))
-    }
-}
 
 /// The next thing for whoever receives.
 pub(crate) enum Next<M = Message> {
@@ -87,22 +49,6 @@ pub struct Stats {
     pub messages_sent: u64,
     /// Bytes of their payloads.
     pub bytes_sent: u64,
-}
-
-/// What an operation of the socket's user waits for.
-#[derive(Clone, Copy)]
-pub(crate) enum Wait {
-    Recv,
-    Send,
-    Flush,
-    Close,
-    /// A message may begin.
-    Turn,
-}
-
-impl Wait {
-    /// What a flush has held back can be sent behind it.
-    const ALL: [Self; 5] = [Self::Recv, Self::Flush, Self::Send, Self::Turn, Self::Close];
 }
 
 pub(crate) struct Core {
@@ -377,106 +323,6 @@ impl Core {
         self.settle();
     }
 
-    // ===== the end =====
-
-    /// Nothing more will be received, because of `end`. The first reason stands.
-    pub(crate) fn finish(&mut self, end: End) {
-        if self.end.is_none() {
-            self.conn.stop_receiving();
-            // With our Close on its way already there is nothing to answer.
-            self.settled = self.conn.close_queued();
-            self.end = Some(end);
-            if self.unattended {
-                self.settle();
-            }
-        }
-    }
-
-    /// The transport can no longer be used. What was received before stays to be taken.
-    pub(crate) fn fail(&mut self, end: End) {
-        debug_assert!(end.is_dead());
-        if self.end.is_some() {
-            self.broken.get_or_insert(end);
-        } else {
-            self.finish(end);
-        }
-        self.settled = true;
-        self.gone = true;
-    }
-
-    /// The transport was ended in due form, or given up.
-    pub(crate) fn set_gone(&mut self) {
-        self.gone = true;
-    }
-
-    pub(crate) fn is_gone(&self) -> bool {
-        self.gone
-    }
-
-    pub(crate) fn end(&self) -> Option<&End> {
-        self.end.as_ref()
-    }
-
-    /// The end was acted on: a Close was answered, a violation has its Close queued.
-    pub(crate) fn is_settled(&self) -> bool {
-        self.settled
-    }
-
-    /// Acts on the end, now that everything before it is out of the way.
-    pub(crate) fn settle(&mut self) {
-        if self.settled {
-            return;
-        }
-        match self.end {
-            None => return,
-            Some(End::Close) => {
-                self.conn.answer_close();
-            }
-            Some(End::Violation(violation)) => {
-                self.conn.close(violation.close_frame());
-            }
-            Some(_) => {}
-        }
-        self.settled = true;
-    }
-
-    /// What a receiver is told at the end: the error once, then nothing more.
-    pub(crate) fn report(&mut self) -> Result<(), Error> {
-        if std::mem::replace(&mut self.reported, true) {
-            return Ok(());
-        }
-        self.end.as_ref().and_then(End::error).map_or(Ok(()), Err)
-    }
-
-    /// Queues our Close, unless one was queued before.
-    pub(crate) fn start_close(&mut self, frame: CloseFrame) {
-        if self.end.is_some() {
-            // The peer's Close or fault came first and decides the code.
-            self.settle();
-        } else {
-            self.conn.close(frame);
-        }
-    }
-
-    /// The Close that was received.
-    pub(crate) fn peer_close(&self) -> Option<Box<CloseFrame>> {
-        self.conn.close_received().cloned().map(Box::new)
-    }
-
-    /// The peer's side is over and ours is written, or the transport is gone.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.end.is_some() && self.is_flushed() || self.gone
-    }
-
-    /// Why the connection did not end with both Closes, if so.
-    pub(crate) fn failure(&self) -> Option<Error> {
-        match &self.end {
-            Some(End::Close) => self.broken.as_ref().and_then(End::error),
-            Some(end) => end.error(),
-            None => Some(Error::new(Kind::Disconnected)),
-        }
-    }
-
     // ===== sending =====
 
     /// Whether a further message may be queued.
@@ -566,65 +412,6 @@ impl Core {
     pub(crate) fn release_output(&mut self) {
         if let Some(buffer) = self.conn.take_buffer() {
             scratch::give_write(buffer);
-        }
-    }
-
-    // ===== waiting =====
-
-    /// Has the task of `cx` woken when the wait is over.
-    pub(crate) fn wait(&mut self, wait: Wait, cx: &Context<'_>) {
-        match &mut self.waiters[wait as usize] {
-            Some(waker) => waker.clone_from(cx.waker()),
-            waiter => *waiter = Some(cx.waker().clone()),
-        }
-    }
-
-    /// Wakes everyone whose wait is over. A waiter that is woken by `own` is not woken but
-    /// reported by `true`: it is the caller's own task.
-    pub(crate) fn notify(&mut self, own: &Waker) -> bool {
-        let mut is_own = false;
-        for wait in Wait::ALL {
-            if self.is_due(wait)
-                && let Some(waker) = self.waiters[wait as usize].take()
-            {
-                if matches!(wait, Wait::Flush) {
-                    self.set_mark();
-                }
-                if waker.will_wake(own) {
-                    is_own = true;
-                } else {
-                    waker.wake();
-                }
-            }
-        }
-        is_own
-    }
-
-    /// Whether [`notify`](Self::notify) would find anyone.
-    pub(crate) fn is_anyone_due(&self) -> bool {
-        Wait::ALL.into_iter().any(|wait| self.is_due(wait))
-    }
-
-    /// Whether someone waits for this and the wait is over.
-    #[inline]
-    fn is_due(&self, wait: Wait) -> bool {
-        // Most of the time nobody waits for anything but to receive.
-        if self.waiters[wait as usize].is_none() {
-            return false;
-        }
-        // Each is what the operation itself looks at: whoever is woken for nothing waits again,
-        // and would be woken again, in one endless poll.
-        match wait {
-            Wait::Recv => {
-                self.is_over()
-                    || !self.ready.is_empty()
-                    || !self.input.is_empty()
-                    || self.is_part_due()
-            }
-            Wait::Send => self.gone || self.conn.close_queued() || self.can_send(),
-            Wait::Flush => self.is_flushed(),
-            Wait::Turn => self.is_turn(),
-            Wait::Close => self.is_closed(),
         }
     }
 }

@@ -1,0 +1,145 @@
+//! How a socket comes to its end: why, who is told, and what is still said to the peer.
+
+use std::{io, sync::Arc};
+
+use super::Core;
+use crate::{
+    proto::{CloseFrame, Violation},
+    socket::error::{Error, Kind, Timeout},
+};
+
+/// Why nothing more will be received.
+#[derive(Clone, Debug)]
+pub(crate) enum End {
+    /// The peer's Close; the connection holds it.
+    Close,
+    /// The peer broke the protocol.
+    Violation(Violation),
+    /// The peer ended its side without a Close. Ours may still be open.
+    Eof,
+    /// The transport failed.
+    Io(Arc<io::Error>),
+    /// A deadline passed.
+    TimedOut(Timeout),
+    /// This end gave up.
+    Aborted,
+}
+
+impl End {
+    /// The transport is of no more use.
+    pub(crate) fn is_dead(&self) -> bool {
+        matches!(self, Self::Io(_) | Self::TimedOut(_) | Self::Aborted)
+    }
+
+    pub(super) fn error(&self) -> Option<Error> {
+        let kind = match self {
+            Self::Close => return None,
+            Self::Violation(violation) => Kind::Violation(*violation),
+            Self::Eof => Kind::Disconnected,
+            Self::Io(error) => Kind::Io(Arc::clone(error)),
+            Self::TimedOut(timeout) => Kind::TimedOut(*timeout),
+            Self::Aborted => Kind::Aborted,
+        };
+        Some(Error::new(kind))
+    }
+}
+
+impl Core {
+    /// Nothing more will be received, because of `end`. The first reason stands.
+    pub(crate) fn finish(&mut self, end: End) {
+        if self.end.is_none() {
+            self.conn.stop_receiving();
+            // With our Close on its way already there is nothing to answer.
+            self.settled = self.conn.close_queued();
+            self.end = Some(end);
+            if self.unattended {
+                self.settle();
+            }
+        }
+    }
+
+    /// The transport can no longer be used. What was received before stays to be taken.
+    pub(crate) fn fail(&mut self, end: End) {
+        debug_assert!(end.is_dead());
+        if self.end.is_some() {
+            self.broken.get_or_insert(end);
+        } else {
+            self.finish(end);
+        }
+        self.settled = true;
+        self.gone = true;
+    }
+
+    /// The transport was ended in due form, or given up.
+    pub(crate) fn set_gone(&mut self) {
+        self.gone = true;
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone
+    }
+
+    pub(crate) fn end(&self) -> Option<&End> {
+        self.end.as_ref()
+    }
+
+    /// The end was acted on: a Close was answered, a violation has its Close queued.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.settled
+    }
+
+    /// Acts on the end, now that everything before it is out of the way.
+    pub(crate) fn settle(&mut self) {
+        if self.settled {
+            return;
+        }
+        match self.end {
+            None => return,
+            Some(End::Close) => {
+                self.conn.answer_close();
+            }
+            Some(End::Violation(violation)) => {
+                self.conn.close(violation.close_frame());
+            }
+            Some(_) => {}
+        }
+        self.settled = true;
+    }
+
+    /// What a receiver is told at the end: the error once, then nothing more.
+    pub(crate) fn report(&mut self) -> Result<(), Error> {
+        if std::mem::replace(&mut self.reported, true) {
+            return Ok(());
+        }
+        self.end.as_ref().and_then(End::error).map_or(Ok(()), Err)
+    }
+
+    /// Queues our Close, unless one was queued before.
+    pub(crate) fn start_close(&mut self, frame: CloseFrame) {
+        if self.end.is_some() {
+            // The peer's Close or fault came first and decides the code.
+            self.settle();
+        } else {
+            self.conn.close(frame);
+        }
+    }
+
+    /// The Close that was received.
+    pub(crate) fn peer_close(&self) -> Option<Box<CloseFrame>> {
+        self.conn.close_received().cloned().map(Box::new)
+    }
+
+    /// The peer's side is over and ours is written, or the transport is gone.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.end.is_some() && self.is_flushed() || self.gone
+    }
+
+    /// Why the connection did not end with both Closes, if so.
+    pub(crate) fn failure(&self) -> Option<Error> {
+        match &self.end {
+            Some(End::Close) => self.broken.as_ref().and_then(End::error),
+            Some(end) => end.error(),
+            None => Some(Error::new(Kind::Disconnected)),
+        }
+    }
+}
