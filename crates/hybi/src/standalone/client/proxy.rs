@@ -158,7 +158,7 @@ mod tests {
             ("http://a:b@p", InvalidProxy::Address(AddressError::UserInfo)),
             ("http://p#x", InvalidProxy::Address(AddressError::Fragment)),
             ("socks5://p", InvalidProxy::Address(AddressError::Scheme)),
-            ("p:3128", InvalidProxy::Address(AddressError::Scheme)),
+            ("p:3128", InvalidProxy::Address(AddressError::MissingScheme)),
         ];
         for (bad, expected) in table {
             assert_eq!(Proxy::new(bad).unwrap_err(), expected, "{bad}");
