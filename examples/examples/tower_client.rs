@@ -85,6 +85,8 @@ async fn run(
                 let mut socket = response.into_body();
                 match talk(&mut socket, &mut lines, &mut out).await {
                     Ok(()) => return Ok(()),
+                    // Our own input or output, which another connection does not mend.
+                    Err(error) if error.is::<std::io::Error>() => return Err(error),
                     Err(error) => eprintln!("lost: {}", explain(&*error)),
                 }
             }
@@ -241,6 +243,25 @@ mod tests {
         let mut text = String::new();
         std::io::Read::read_to_string(&mut printed, &mut text).unwrap();
         assert_eq!(text, "one\ntwo\n");
+    }
+
+    #[tokio::test]
+    async fn it_ends_with_its_output() {
+        let (url, sockets) = server().await;
+        let (mut input, lines) = tokio::io::duplex(100);
+        let lines = BufReader::new(lines).lines();
+        let (read, out) = std::io::pipe().unwrap();
+        drop(read);
+        let running = tokio::spawn(async move {
+            let ended = run(client(Some("31337")), at_once(), &url, lines, out).await;
+            ended.map_err(|error| error.to_string())
+        });
+        while sockets.load(Ordering::Relaxed) < 2 {
+            tokio::task::yield_now().await;
+        }
+        tokio::io::AsyncWriteExt::write_all(&mut input, b"one\n").await.unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(20), running).await;
+        assert!(ended.expect("an end").unwrap().is_err());
     }
 
     #[tokio::test]
