@@ -615,7 +615,7 @@ async fn a_shorter_length_holds_for_what_was_collected() {
 // ===== halves =====
 
 /// The messages of a peer's view, put together; pings left out.
-async fn messages(mut peer: Peer, count: usize) -> Vec<Vec<u8>> {
+async fn messages(peer: &mut Peer, count: usize) -> Vec<Vec<u8>> {
     let (mut all, mut open) = (Vec::new(), None);
     while all.len() < count {
         let (first, payload) = peer.recv().await;
@@ -639,7 +639,7 @@ async fn messages(mut peer: Peer, count: usize) -> Vec<Vec<u8>> {
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_of_many_senders_do_not_interleave() {
     for in_session in [false, true] {
-        let (io, peer) = Peer::pair(1 << 12);
+        let (io, mut peer) = Peer::pair(1 << 12);
         let (handed, hears) = oneshot::channel();
         if in_session {
             tokio::spawn(Session::new(io, Config::server(), move |socket: Socket| async move {
@@ -673,7 +673,8 @@ async fn messages_of_many_senders_do_not_interleave() {
             })
         });
         let tasks: Vec<_> = tasks.collect();
-        let seen = messages(peer, 240);
+        // It stays: the last pings follow the last message.
+        let seen = messages(&mut peer, 240);
         let (seen, done) = tokio::join!(seen, join_all(tasks));
         done.into_iter().for_each(|task| task.unwrap().unwrap());
         for message in seen {
