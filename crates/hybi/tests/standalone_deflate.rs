@@ -1,12 +1,14 @@
 //! Compression between stand-alone ends.
 
+use std::time::Duration;
+
 use hybi::{
     handshake::{AnswerError, ClientRequest},
     proto::{Deflate, DeflateParameters},
     socket::WebSocket,
     standalone::{Acceptor, Connector},
 };
-use tokio::io::DuplexStream;
+use tokio::{io::DuplexStream, time::Instant};
 
 type Socket = WebSocket<DuplexStream>;
 
@@ -103,4 +105,21 @@ async fn a_client_that_lacks_the_compression_it_requires_closes_with_1010() {
     let (close, client) = tokio::join!(server, client);
     assert_eq!(close, Some((1010, "permessage-deflate".to_owned())));
     assert_eq!(client.unwrap_err().answer_error(), Some(AnswerError::MissingExtension));
+}
+
+/// X-09, C-15: at two values, the second beyond the socket's own time to close.
+#[tokio::test(start_paused = true)]
+async fn closing_with_1010_is_within_the_time_of_the_attempt() {
+    for (timeout, seconds) in [(Duration::from_secs(2), 2), (Duration::from_secs(20), 5)] {
+        let (a, b) = tokio::io::duplex(4096);
+        let request = asks().deflate(Deflate::new()).require_deflate(true);
+        let connector = Connector::new().timeout(timeout);
+        let began = Instant::now();
+        let client = connector.connect_over(b, request);
+        // It accepts, and does nothing more.
+        let acceptor = Acceptor::new();
+        let (_server, client) = tokio::join!(acceptor.accept(a), client);
+        assert_eq!(client.unwrap_err().answer_error(), Some(AnswerError::MissingExtension));
+        assert_eq!(began.elapsed().as_secs(), seconds);
+    }
 }
