@@ -537,6 +537,34 @@ async fn a_connection_that_is_refused_is_told_from_a_name_that_is_none() {
     assert!(error.is_dns() && !error.is_io(), "{error:?}");
 }
 
+/// C-15: a server that takes no connection, at two values. Linux leaves those unanswered that do not
+/// fit into the queue of a listener.
+#[cfg(target_os = "linux")]
+#[tokio::test(start_paused = true)]
+async fn a_connection_is_not_waited_for_longer_than_the_attempt_may_take() {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let addr = listener.local_addr().unwrap();
+    let mut queue = Vec::new();
+    while let Ok(stream) = std::net::TcpStream::connect_timeout(&addr, Duration::from_millis(200)) {
+        queue.push(stream);
+        assert!(queue.len() < 100);
+    }
+    for (connector, seconds) in
+        [(Connector::new(), 20), (Connector::new().timeout(Duration::from_secs(3)), 3)]
+    {
+        let begin = Instant::now();
+        // Were it not for the deadline, there would be nothing to wake the test.
+        let opening = connector.connect(format!("ws://{addr}"));
+        let opened = tokio::time::timeout(Duration::from_secs(60), opening).await.unwrap();
+        let error = opened.map(drop).unwrap_err();
+        assert!(error.is_timeout() && error.is_transient() && !error.is_io());
+        assert_eq!(error.to_string(), "the server did not take the connection in time");
+        assert_eq!(begin.elapsed().as_secs(), seconds);
+    }
+}
+
 // ===== through a proxy =====
 
 /// A proxy that answers a CONNECT with `answer`, and the server behind it that it became then.
