@@ -1,6 +1,6 @@
 //! Compression as a client asks for it, and what becomes of it.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, time::Duration};
 
 use axum::Router;
 use bytes::Bytes;
@@ -13,7 +13,7 @@ use hybi::{
     standalone,
 };
 use tests::{
-    dial::{client_with, is_echo},
+    dial::{accepting, client_with, is_echo},
     script::{SWITCHING, Script},
     start::{self, echo, soon},
 };
@@ -153,6 +153,28 @@ async fn a_client_that_lacks_what_it_requires_closes_with_1010() {
     assert_eq!(soon("a Close", close_of(&script)).await, (1010, "permessage-deflate".into()));
     let error = soon("an outcome", asks).await.unwrap().unwrap_err();
     assert!(error.to_string().contains("extension"), "{error}");
+}
+
+/// X-09, C-15: at two values, the second beyond the socket's own time to close.
+#[tokio::test(start_paused = true)]
+async fn closing_with_1010_is_within_the_time_of_the_attempt() {
+    for (timeout, seconds) in [(2, 2), (20, 5)] {
+        let http = accepting(|| async {
+            let (near, far) = tokio::io::duplex(100);
+            tokio::spawn(async move {
+                let _far = far;
+                std::future::pending::<()>().await;
+            });
+            Ok(near)
+        });
+        let options = ClientOptions::new().deflate(Deflate::new()).require_deflate(true);
+        let options = options.timeout(Duration::from_secs(timeout));
+        let began = tokio::time::Instant::now();
+        let error =
+            WebSocketClient::new(http).options(options).connect("ws://h").await.unwrap_err();
+        assert_eq!(error.answer_error(), Some(AnswerError::MissingExtension));
+        assert_eq!(began.elapsed().as_secs(), seconds);
+    }
 }
 
 /// X-07, C-10, D-07
