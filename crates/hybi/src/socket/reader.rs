@@ -307,7 +307,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
     /// Waits until the next data message has begun to arrive, and gives what reads it as it arrives,
     /// however long it is. `None` when the peer has closed.
     ///
-    /// [`recv`](Self::recv) and this can be used as they come: each gives the next message.
+    /// [`recv`](Self::recv) and this can be used as they come: each gives the next message. After a `recv`
+    /// that was given up, in a `select!` for instance, a handler's socket goes on receiving for it: what
+    /// begins to arrive before this is called is held to the limits on whole messages.
     ///
     /// # Errors
     ///
