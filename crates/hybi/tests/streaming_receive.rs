@@ -1,13 +1,10 @@
 //! Messages that are read as they arrive.
 
 mod support;
+#[path = "support/way.rs"]
+mod way;
 
-use std::{
-    future::{Future, pending},
-    pin::pin,
-    task::{Context, Poll, Waker},
-    time::Duration,
-};
+use std::{future::pending, task::Poll, time::Duration};
 
 use futures_util::{StreamExt, TryStreamExt};
 use http_body_util::BodyExt;
@@ -19,48 +16,12 @@ use support::{Peer, header, masked, settle};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
     sync::oneshot,
-    task::JoinHandle,
     time::{Instant, advance},
 };
 
+use way::{WAYS, Way, poll_once};
+
 type Socket = WebSocket<DuplexStream>;
-
-/// The two ways in which a socket is driven.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Way {
-    Bare,
-    Session,
-}
-
-const WAYS: [Way; 2] = [Way::Bare, Way::Session];
-
-impl Way {
-    /// Runs `user` with a server's socket over `io`, in a task.
-    fn run<F>(
-        self,
-        io: DuplexStream,
-        config: Config,
-        user: impl FnOnce(Socket) -> F + Send + 'static,
-    ) -> JoinHandle<Result<(), BoxError>>
-    where
-        F: Future<Output = Result<(), BoxError>> + Send + 'static,
-    {
-        match self {
-            Self::Bare => tokio::spawn(user(WebSocket::new(io, config))),
-            Self::Session => tokio::spawn(async move {
-                match Session::new(io, config, user).await.into_handler() {
-                    HandlerEnd::Returned => Ok(()),
-                    HandlerEnd::Failed(error) => Err(error),
-                    end => panic!("{end:?}"),
-                }
-            }),
-        }
-    }
-}
-
-fn poll_once<F: Future>(future: F) -> Poll<F::Output> {
-    pin!(tokio::task::unconstrained(future)).poll(&mut Context::from_waker(Waker::noop()))
-}
 
 async fn read_all(socket: &mut Socket) -> Result<Option<Vec<u8>>, Error> {
     let Some(mut message) = socket.next_message().await? else { return Ok(None) };

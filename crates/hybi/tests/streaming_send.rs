@@ -1,65 +1,31 @@
 //! Messages that are sent as they are made.
 
 mod support;
+#[path = "support/way.rs"]
+mod way;
 
 use std::{
-    future::{Future, pending, poll_fn},
+    future::{pending, poll_fn},
     io,
     pin::{Pin, pin},
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
 };
 
 use futures_util::{SinkExt, StreamExt, future::join_all, stream};
 use http_body_util::{BodyExt, Full, StreamBody};
 use hybi::{
     proto::{Bytes, CloseCode, Limits, Message, MessageKind},
-    socket::{BoxError, Config, Error, HandlerEnd, MessageWriter, Session, WebSocket},
+    socket::{BoxError, Config, Error, MessageWriter, Session, WebSocket},
 };
 use support::{Peer, masked, settle};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
     sync::oneshot,
-    task::JoinHandle,
 };
 
+use way::{WAYS, poll_once};
+
 type Socket = WebSocket<DuplexStream>;
-
-/// The two ways in which a socket is driven.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Way {
-    Bare,
-    Session,
-}
-
-const WAYS: [Way; 2] = [Way::Bare, Way::Session];
-
-impl Way {
-    /// Runs `user` with a server's socket over `io`, in a task.
-    fn run<F>(
-        self,
-        io: DuplexStream,
-        config: Config,
-        user: impl FnOnce(Socket) -> F + Send + 'static,
-    ) -> JoinHandle<Result<(), BoxError>>
-    where
-        F: Future<Output = Result<(), BoxError>> + Send + 'static,
-    {
-        match self {
-            Self::Bare => tokio::spawn(user(WebSocket::new(io, config))),
-            Self::Session => tokio::spawn(async move {
-                match Session::new(io, config, user).await.into_handler() {
-                    HandlerEnd::Returned => Ok(()),
-                    HandlerEnd::Failed(error) => Err(error),
-                    end => panic!("{end:?}"),
-                }
-            }),
-        }
-    }
-}
-
-fn poll_once<F: Future>(future: F) -> Poll<F::Output> {
-    pin!(tokio::task::unconstrained(future)).poll(&mut Context::from_waker(Waker::noop()))
-}
 
 /// A frame of the peer's view: first byte and length.
 async fn expect(peer: &mut Peer, frames: &[(u8, &[u8])]) {
