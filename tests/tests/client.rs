@@ -313,6 +313,8 @@ async fn a_refusal_is_handed_to_the_caller() {
         ("200 OK", "Content-Type: text/html"),
         ("404 Not Found", "X-Why: not here"),
         ("426 Upgrade Required", "Upgrade: websocket"),
+        ("429 Too Many Requests", "Retry-After: 5"),
+        ("501 Not Implemented", "X-Why: not here"),
         ("503 Service Unavailable", "Retry-After: 5"),
         ("400 Bad Request", "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Version: 8, 7"),
     ];
@@ -324,6 +326,7 @@ async fn a_refusal_is_handed_to_the_caller() {
         assert_eq!(error.status().unwrap().as_str(), code);
         assert!(error.to_string().contains(code), "{error}");
         assert_eq!(error.answer_error(), None);
+        assert_eq!(error.is_transient(), ["429", "503"].contains(&code), "{error}");
         let response = error.into_response().unwrap();
         assert_eq!(response.body(), "why?");
         for field in fields.split("\r\n") {

@@ -99,7 +99,7 @@ async fn is_late(
 ) {
     let began = tokio::time::Instant::now();
     let error = asks.await.unwrap_err();
-    assert!(error.is_timeout(), "{error}");
+    assert!(error.is_timeout() && error.is_transient(), "{error}");
     assert_eq!(began.elapsed().as_secs(), seconds);
 }
 

@@ -94,18 +94,7 @@ async fn send_dropped_at_every_byte_queues_each_message_whole_or_not_at_all() {
     drop(socket);
     wire.extend(rest.await.unwrap());
 
-    let mut frames = &wire[..];
-    let mut last = None;
-    while let [first, len, rest @ ..] = frames {
-        assert_eq!(*first, 0x82);
-        let (payload, rest) = rest.split_at(usize::from(*len));
-        assert!(payload.iter().all(|byte| byte == len), "a frame of one message");
-        assert!(last < Some(*len), "in order, none twice");
-        last = Some(*len);
-        frames = rest;
-    }
-    assert!(frames.is_empty());
-    assert!(last.is_some_and(|last| last > 0));
+    support::assert_each_sent_whole_or_not(&wire);
 }
 
 /// L-07: a `close` that was dropped has closed all the same; the next one waits on.

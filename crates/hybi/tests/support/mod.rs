@@ -116,3 +116,19 @@ pub(crate) async fn settle() {
         tokio::task::yield_now().await;
     }
 }
+
+/// Of messages `n` of `n` bytes `n`, sent in this order and some of them given up, `frames` has at least one
+/// and each at most once, whole and in its place.
+pub(crate) fn assert_each_sent_whole_or_not(mut frames: &[u8]) {
+    let mut last = None;
+    while let [first, len, rest @ ..] = frames {
+        assert_eq!(*first, 0x82);
+        let (payload, rest) = rest.split_at(usize::from(*len));
+        assert!(payload.iter().all(|byte| byte == len), "a frame of one message");
+        assert!(last < Some(*len), "in order, none twice");
+        last = Some(*len);
+        frames = rest;
+    }
+    assert!(frames.is_empty());
+    assert!(last.is_some_and(|last| last > 0));
+}
