@@ -1,4 +1,4 @@
-//! How a socket behaves: its role, its limits and its timeouts.
+//! How a socket behaves: its role, its limits, its timeouts and its keep-alive.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use bytestring::ByteString;
 use crate::proto::DeflateParameters;
 use crate::proto::{Limits, Role};
 
-/// The role, limits and timeouts of one socket.
+/// The role, limits, timeouts and keep-alive of one socket.
 ///
 /// ```
 /// use hybi::socket::{Config, Timeouts};
@@ -26,6 +26,7 @@ pub struct Config {
     pub(crate) role: Role,
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
+    pub(crate) keep_alive: Option<KeepAlive>,
     pub(crate) subprotocol: Option<ByteString>,
     #[cfg(feature = "deflate")]
     pub(crate) deflate: Option<DeflateParameters>,
@@ -48,6 +49,7 @@ impl Config {
             role,
             limits: Limits::default(),
             timeouts: Timeouts::default(),
+            keep_alive: Some(KeepAlive::default()),
             subprotocol: None,
             #[cfg(feature = "deflate")]
             deflate: None,
@@ -64,6 +66,19 @@ impl Config {
     pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
         self.timeouts = timeouts;
         self
+    }
+
+    /// Replaces the keep-alive. `None` turns it off: then this end sends no ping by itself, and only a write
+    /// that stalls finds a peer that vanished. Default: [`KeepAlive::default`].
+    pub fn keep_alive(mut self, keep_alive: impl Into<Option<KeepAlive>>) -> Self {
+        self.keep_alive = keep_alive.into();
+        self
+    }
+
+    /// The keep-alive, unless it is off.
+    #[must_use]
+    pub fn get_keep_alive(&self) -> Option<&KeepAlive> {
+        self.keep_alive.as_ref()
     }
 
     /// The subprotocol that the handshake agreed on, for [`WebSocket::subprotocol`].
@@ -114,17 +129,77 @@ impl Config {
     }
 }
 
+/// How this end finds out that its peer has vanished: it sends pings and expects to hear from the peer.
+///
+/// Any byte that arrives counts as a sign of life, not only the pong. While this end does not read, because
+/// its user does not receive and the [read-ahead](crate::proto::Limits::read_ahead) is full, no ping is sent
+/// and no answer is expected. A peer that is silent is dropped, and the close counts as abnormal (1006).
+/// (RFC 6455 section 5.5.2)
+///
+/// A socket made by [`WebSocket::new`](super::WebSocket::new) sends pings only while one of its operations
+/// is polled.
+///
+/// ```
+/// use hybi::socket::{Config, KeepAlive};
+/// use std::time::Duration;
+///
+/// let keep_alive = KeepAlive::default().interval(Duration::from_secs(45));
+/// let config = Config::server().keep_alive(keep_alive);
+/// assert_eq!(config.get_keep_alive().unwrap().get_timeout(), Duration::from_secs(20));
+/// # let _ = config.keep_alive(None);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct KeepAlive {
+    pub(crate) interval: Duration,
+    pub(crate) timeout: Duration,
+}
+
+impl Default for KeepAlive {
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(20), timeout: Duration::from_secs(20) }
+    }
+}
+
+impl KeepAlive {
+    /// The longest time from one ping to the next. Each pause is drawn anew between three quarters of this
+    /// and the whole, so that sockets that were opened together do not ping together. Default 20 s.
+    ///
+    /// Proxies and NAT gateways forget a silent connection after 30 s to some minutes; an interval below that
+    /// keeps the connection open.
+    pub fn interval(mut self, interval: Duration) -> Self {
+        self.interval = interval;
+        self
+    }
+
+    /// How long the peer may be silent after a ping. Default 20 s.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// The value of [`interval`](Self::interval).
+    #[must_use]
+    pub fn get_interval(&self) -> Duration {
+        self.interval
+    }
+
+    /// The value of [`timeout`](Self::timeout).
+    #[must_use]
+    pub fn get_timeout(&self) -> Duration {
+        self.timeout
+    }
+}
+
 macro_rules! timeouts {
-    ($($(#[$doc:meta])* $name:ident / $getter:ident = $default:expr;)*) => {
+    ($($(#[$doc:meta])* $name:ident / $getter:ident : $type:ty = $default:expr;)*) => {
         /// How long a socket waits, for each thing that it waits for.
         ///
-        /// Traffic extends none of them, save that [`write_stall`](Self::write_stall) begins anew with
-        /// each byte that is written, and [`progress`](Self::progress) with each that is read. All are
-        /// measured with tokio's clock.
+        /// All are measured with tokio's clock. `None` turns those off that can be.
         #[derive(Clone, Debug, PartialEq, Eq)]
         #[must_use]
         pub struct Timeouts {
-            $(pub(crate) $name: Duration,)*
+            $(pub(crate) $name: $type,)*
         }
 
         impl Default for Timeouts {
@@ -136,14 +211,14 @@ macro_rules! timeouts {
         impl Timeouts {
             $(
                 $(#[$doc])*
-                pub fn $name(mut self, timeout: Duration) -> Self {
-                    self.$name = timeout;
+                pub fn $name(mut self, $name: impl Into<$type>) -> Self {
+                    self.$name = $name.into();
                     self
                 }
 
                 #[doc = concat!("The value of [`", stringify!($name), "`](Self::", stringify!($name), ").")]
                 #[must_use]
-                pub fn $getter(&self) -> Duration {
+                pub fn $getter(&self) -> $type {
                     self.$name
                 }
             )*
@@ -152,36 +227,54 @@ macro_rules! timeouts {
 }
 
 timeouts! {
-    /// From our Close to the peer's. Beyond it the transport is dropped and the close counts as
-    /// abnormal (1006). Also how long a peer's Close or violation waits for a handler that has not
-    /// come back to receive the messages before it. Default 5 s. (RFC 6455 section 7.1.1)
-    close / get_close = Duration::from_secs(5);
+    /// How long the peer's Close may take to come once ours is written. Beyond it the transport is dropped
+    /// and the close counts as abnormal (1006). Until ours is written, only
+    /// [`write_stall`](Self::write_stall) holds. Also how long a peer's Close or violation waits for a
+    /// handler that has not come back to receive the messages before it. Default 5 s. (RFC 6455 section
+    /// 7.1.1)
+    close / get_close: Duration = Duration::from_secs(5);
 
     /// How long the Close that answers a violation may take to be written. Default 1 s.
     /// (RFC 6455 section 7.1.7)
-    violation_flush / get_violation_flush = Duration::from_secs(1);
+    violation_flush / get_violation_flush: Duration = Duration::from_secs(1);
 
     /// How long the transport is read on, and what arrives discarded, after the last byte was
     /// written, so that our Close is not lost to a reset. Default 1 s. (RFC 6455 section 7.1.1)
-    linger / get_linger = Duration::from_secs(1);
+    linger / get_linger: Duration = Duration::from_secs(1);
 
     /// How long a client waits for the server to end the transport once both Closes are done.
     /// Default 2 s. (RFC 6455 section 7.1.1)
-    server_end / get_server_end = Duration::from_secs(2);
+    server_end / get_server_end: Duration = Duration::from_secs(2);
 
-    /// How long a write may make no progress at all. Beyond it the transport is dropped.
-    /// Default 30 s.
-    write_stall / get_write_stall = Duration::from_secs(30);
+    /// How long a write may make no progress at all. Beyond it the transport is dropped. Each byte that
+    /// is written begins the time anew. Default 30 s.
+    write_stall / get_write_stall: Duration = Duration::from_secs(30);
 
-    /// From the first byte of a message to its last, unless it is taken in parts. Beyond it the
-    /// connection fails with 1008. The time does not count in which nothing is read, because the
-    /// read-ahead is full or no operation of the socket is polled. Default 60 s.
-    assembly / get_assembly = Duration::from_secs(60);
+    /// How long a message that has begun to arrive, whole or in parts, may bring nothing. Beyond it the
+    /// connection fails with 1008, up to a quarter of this later. The time does not count in which nothing
+    /// is read, because the read-ahead is full, a part was not taken yet, or no operation of the socket is
+    /// polled. Default 60 s.
+    silence / get_silence: Duration = Duration::from_secs(60);
 
-    /// How long a message that is taken in parts ([`WebSocket::next_message`]) may bring nothing.
-    /// Beyond it the connection fails with 1008. The time does not count in which nothing is read,
-    /// because a part was not taken yet. Default 60 s.
-    ///
-    /// [`WebSocket::next_message`]: super::WebSocket::next_message
-    progress / get_progress = Duration::from_secs(60);
+    /// How many bytes a second a message that has begun must bring at least, on average over 10 s. The first
+    /// 20 s of a message are free of it. Below it the connection fails with 1008. As for
+    /// [`silence`](Self::silence), only time counts in which this end reads. 0 turns it off. Default 1,024.
+    min_rate / get_min_rate: usize = 1024;
+
+    /// How long a message may take from its first byte to its last, whole or in parts, however fast it
+    /// arrives. Beyond it the connection fails with 1008. As for [`silence`](Self::silence), only time counts
+    /// in which this end reads. Default: off.
+    max_message / get_max_message: Option<Duration> = None;
+
+    /// How long a handler may go on once its socket is over: the peer's Close was answered, or the transport
+    /// is gone. Beyond it a [`Session`](super::Session) drops the handler's future. A handler whose socket
+    /// was [detached](super::WebSocket::detach) is left alone. Default 10 s.
+    handler_grace / get_handler_grace: Option<Duration> = Some(Duration::from_secs(10));
+
+    /// How long a socket may go without a message in either direction; pings do not count. Beyond it the
+    /// socket is closed with 1000, up to a quarter of this later. Default: off.
+    idle / get_idle: Option<Duration> = None;
+
+    /// How long a socket lives at most. Beyond it the socket is closed with 1001. Default: off.
+    max_lifetime / get_max_lifetime: Option<Duration> = None;
 }

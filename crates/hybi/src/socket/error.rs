@@ -2,7 +2,7 @@
 
 use std::{fmt, io, sync::Arc};
 
-use crate::proto::Violation;
+use crate::proto::{CloseCode, Violation};
 
 /// Why an operation on a socket did not succeed.
 ///
@@ -27,10 +27,23 @@ pub(crate) enum Kind {
     Incomplete,
     /// What was to be sent could not be had.
     Body(Arc<dyn std::error::Error + Send + Sync>),
-    /// Data after the Close.
-    Closed,
+    /// Data after the end.
+    Closed(ClosedBy),
+    /// A nested `block_on` waits for what only its own task can move.
+    Blocked,
     /// The caller's argument cannot be sent.
     Unsendable(&'static str),
+}
+
+/// Why nothing more can be sent.
+#[derive(Clone, Debug)]
+pub(crate) enum ClosedBy {
+    /// This end closed the socket.
+    Us,
+    /// The peer did, with this code.
+    Peer(Option<CloseCode>),
+    /// The connection failed before.
+    Failure(Arc<Error>),
 }
 
 /// Which deadline passed.
@@ -38,6 +51,7 @@ pub(crate) enum Kind {
 pub(crate) enum Timeout {
     Close,
     Write,
+    Pong,
 }
 
 impl Error {
@@ -45,10 +59,23 @@ impl Error {
         Self { kind: Box::new(kind) }
     }
 
-    /// The socket is closing or closed: nothing more can be sent.
+    pub(crate) fn closed() -> Self {
+        Self::new(Kind::Closed(ClosedBy::Us))
+    }
+
+    /// The socket is closing or closed: nothing more can be sent. The [`Display`](fmt::Display) form says who
+    /// closed it; where it failed, the failure is the [source](std::error::Error::source).
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        matches!(*self.kind, Kind::Closed)
+        matches!(*self.kind, Kind::Closed(_))
+    }
+
+    /// The operation was awaited by a `block_on` inside of the socket's own handler, where it could never
+    /// return: the socket moves only when the handler's task goes on. Use `tokio::task::spawn_blocking`, or
+    /// move the socket into another task with `tokio::spawn`.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        matches!(*self.kind, Kind::Blocked)
     }
 
     /// The connection is gone although no Close was received: the peer vanished, the transport
@@ -78,7 +105,8 @@ impl Error {
             Kind::Violation(_) => io::ErrorKind::InvalidData,
             Kind::TimedOut(_) => io::ErrorKind::TimedOut,
             Kind::Aborted => io::ErrorKind::ConnectionAborted,
-            Kind::Closed => io::ErrorKind::BrokenPipe,
+            Kind::Closed(_) => io::ErrorKind::BrokenPipe,
+            Kind::Blocked => io::ErrorKind::Deadlock,
             Kind::Unsendable(_) => io::ErrorKind::InvalidInput,
             Kind::Body(_) => io::ErrorKind::Other,
         };
@@ -127,15 +155,29 @@ impl fmt::Debug for Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match &*self.kind {
+            Kind::Closed(ClosedBy::Peer(Some(code))) => {
+                return write!(f, "the socket is closed for sending: the peer closed it with {}", code.as_u16());
+            }
+            Kind::Closed(ClosedBy::Peer(None)) => {
+                "the socket is closed for sending: the peer closed it without a code"
+            }
+            Kind::Closed(ClosedBy::Us) => "the socket is closed for sending: this end closed it",
+            Kind::Closed(ClosedBy::Failure(_)) => {
+                "the socket is closed for sending: the connection failed before"
+            }
+            Kind::Blocked => {
+                "a `block_on` in the socket's own handler waits for the socket, which cannot move before the \
+                 handler yields: use `spawn_blocking`, or move the socket into another task"
+            }
             Kind::Disconnected => "the peer ended the connection without a Close",
             Kind::Io(_) => "the transport failed",
             Kind::Violation(_) => "the peer broke the WebSocket protocol",
             Kind::TimedOut(Timeout::Close) => "the peer did not answer the Close in time",
             Kind::TimedOut(Timeout::Write) => "the peer did not take any data in time",
+            Kind::TimedOut(Timeout::Pong) => "the peer did not answer a ping in time",
             Kind::Incomplete => "the peer closed in the middle of the message",
             Kind::Body(_) => "the body to be sent failed",
             Kind::Aborted => "the connection was aborted",
-            Kind::Closed => "the socket is closed for sending",
             Kind::Unsendable(why) => why,
         })
     }

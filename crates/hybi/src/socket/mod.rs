@@ -74,21 +74,14 @@
 //! # }
 //! ```
 
-mod arrival;
 mod config;
-mod core;
-mod crowd;
-mod direct;
-mod driver;
+mod engine;
 mod error;
-mod exchange;
-mod parts;
+mod port;
 mod reader;
 mod receiver;
-mod scratch;
 mod sender;
 mod session;
-mod shared;
 mod signals;
 mod split;
 mod stream;
@@ -96,14 +89,15 @@ mod websocket;
 mod writer;
 
 pub use self::{
-    config::{Config, Timeouts},
-    core::Stats,
+    config::{Config, KeepAlive, Timeouts},
+    engine::Stats,
     error::Error,
-    reader::{Half, MessageReader},
+    port::{MessageSource, MessageTarget, SenderTurn},
+    reader::MessageReader,
     receiver::Receiver,
     sender::Sender,
     session::{Control, Ended, HandlerEnd, Session},
-    signals::{Closed, Closing},
+    signals::{Closed, Closing, Pongs, RoundTrip},
     split::{ReuniteError, SplitTask},
     websocket::WebSocket,
     writer::MessageWriter,

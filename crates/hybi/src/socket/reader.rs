@@ -15,16 +15,14 @@ use http_body::{Body, Frame};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
-    core::{Core, Next, Wait},
+    engine::{Begun, Core, Next},
     error::{Error, Kind},
-    exchange::Wake,
-    parts::Begun,
+    port::{MessageSource, Source},
     receiver::Receiver,
-    shared::Shared,
-    split::Halves,
-    websocket::{Inner, WebSocket},
+    session::{SocketLink, Urge},
+    websocket::WebSocket,
 };
-use crate::proto::{ByteString, CloseFrame, Message, MessageKind};
+use crate::proto::{ByteString, Message, MessageKind};
 
 /// A message that is read as it arrives, however long it is. [`WebSocket::next_message`] and
 /// [`Receiver::next_message`] give it.
@@ -81,8 +79,8 @@ use crate::proto::{ByteString, CloseFrame, Message, MessageKind};
 /// # }
 /// ```
 #[must_use = "the message is skipped if it is not read"]
-pub struct MessageReader<'a, T> {
-    source: Source<'a, T>,
+pub struct MessageReader<S> {
+    source: S,
     kind: MessageKind,
     /// What was received of it and not taken, from `read` on.
     part: Option<Message>,
@@ -94,33 +92,38 @@ pub struct MessageReader<'a, T> {
 ///
 /// It has no part in the reader's lifetime, and the reader no destructor of its own: so the socket can be
 /// used again where the reader is last used, not only where it goes out of scope.
-struct Rest {
+struct Rest(Option<Arc<SocketLink>>);
+
+impl Rest {
     /// More parts follow.
-    more: bool,
-    /// `None` for a socket that owns its transport. It moves only while it is used, and by then its reader
-    /// is gone.
-    shared: Option<Arc<Shared>>,
+    fn is_more(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Nothing follows.
+    fn end(&mut self) {
+        self.0 = None;
+    }
 }
 
 impl Drop for Rest {
     fn drop(&mut self) {
-        if self.more
-            && let Some(shared) = &self.shared
-        {
-            shared.core_or_request(Wake::Session, Core::skip, |requests| requests.skip = true);
+        if let Some(link) = &self.0 {
+            link.core_or_ask(Urge::Now, Core::skip, |requests| requests.skip = true);
         }
     }
 }
 
-impl<'a, T: AsyncRead + AsyncWrite + Unpin> MessageReader<'a, T> {
-    fn new(source: Source<'a, T>, begun: Begun) -> Self {
-        let (kind, part, rest) = match begun {
-            Begun::Whole(message) => {
-                (message.kind(), Some(message), Rest { more: false, shared: None })
-            }
-            Begun::Open(kind) => (kind, None, Rest { more: true, shared: source.shared() }),
-        };
-        Self { source, kind, part, read: 0, rest }
+impl<S: MessageSource> MessageReader<S> {
+    async fn begin(mut source: S) -> Result<Option<Self>, Error> {
+        let begun = poll_fn(|cx| source.poll_next(cx, Core::begin, Core::report)).await?;
+        Ok(begun.map(|begun| {
+            let (kind, part, rest) = match begun {
+                Begun::Whole(message) => (message.kind(), Some(message), Rest(None)),
+                Begun::Open(kind) => (kind, None, Rest(Some(Arc::clone(source.link())))),
+            };
+            Self { source, kind, part, read: 0, rest }
+        }))
     }
 
     /// Whether this is text or binary.
@@ -171,7 +174,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin> MessageReader<'a, T> {
                 return Poll::Ready(Ok(true));
             }
             self.part = None;
-            if !self.rest.more {
+            if !self.rest.is_more() {
                 return Poll::Ready(Ok(false));
             }
             let end = |core: &mut Core| Err(core.cut_short());
@@ -179,10 +182,12 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin> MessageReader<'a, T> {
                 Ok(Some((part, last))) => {
                     self.part = Some(part);
                     self.read = 0;
-                    self.rest.more = !last;
+                    if last {
+                        self.rest.end();
+                    }
                 }
                 failed => {
-                    self.rest.more = false;
+                    self.rest.end();
                     return Poll::Ready(failed.map(|_| false));
                 }
             }
@@ -226,7 +231,7 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin> MessageReader<'a, T> {
 
     /// Fails the connection because the message is longer than `limit`.
     async fn refuse(mut self, limit: usize) -> Error {
-        self.rest.more = false;
+        self.rest.end();
         let mut refused = false;
         let result = poll_fn(|cx| {
             self.source.poll_next(
@@ -245,18 +250,18 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin> MessageReader<'a, T> {
     }
 }
 
-impl<T> fmt::Debug for MessageReader<'_, T> {
+impl<S> fmt::Debug for MessageReader<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MessageReader")
             .field("kind", &self.kind)
-            .field("at_end", &(self.part.is_none() && !self.rest.more))
+            .field("at_end", &(self.part.is_none() && !self.rest.is_more()))
             .finish_non_exhaustive()
     }
 }
 
 /// The bytes of the message. Errors are those of [`chunk`](MessageReader::chunk), inside of an
 /// [`io::Error`].
-impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for MessageReader<'_, T> {
+impl<S: MessageSource> AsyncRead for MessageReader<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -277,7 +282,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for MessageReader<'_, T> {
 }
 
 /// The chunks that [`chunk`](MessageReader::chunk) gives. After the end or an error: `None`.
-impl<T: AsyncRead + AsyncWrite + Unpin> Stream for MessageReader<'_, T> {
+impl<S: MessageSource> Stream for MessageReader<S> {
     type Item = Result<Bytes, Error>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -286,7 +291,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Stream for MessageReader<'_, T> {
 }
 
 /// The chunks as data frames; there are no trailers.
-impl<T: AsyncRead + AsyncWrite + Unpin> Body for MessageReader<'_, T> {
+impl<S: MessageSource> Body for MessageReader<S> {
     type Data = Bytes;
     type Error = Error;
 
@@ -299,7 +304,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Body for MessageReader<'_, T> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.part.is_none() && !self.rest.more
+        self.part.is_none() && !self.rest.is_more()
     }
 }
 
@@ -318,8 +323,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
     /// # Cancel safety
     ///
     /// This method is cancel safe: the message is there for the next call, or for the next `recv`.
-    pub async fn next_message(&mut self) -> Result<Option<MessageReader<'_, T>>, Error> {
-        Source::Socket(self).begin().await
+    pub async fn next_message(&mut self) -> Result<Option<MessageReader<&mut Self>>, Error> {
+        MessageReader::begin(self).await
     }
 }
 
@@ -334,109 +339,7 @@ impl Receiver {
     /// # Cancel safety
     ///
     /// This method is cancel safe: the message is there for the next call, or for the next `recv`.
-    pub async fn next_message(&mut self) -> Result<Option<MessageReader<'_, Half>>, Error> {
-        Source::Half(self).begin().await
-    }
-}
-
-/// What a message is read from.
-enum Source<'a, T> {
-    Socket(&'a mut WebSocket<T>),
-    Half(&'a mut Receiver),
-}
-
-impl<'a, T: AsyncRead + AsyncWrite + Unpin> Source<'a, T> {
-    async fn begin(mut self) -> Result<Option<MessageReader<'a, T>>, Error> {
-        let end = |core: &mut Core| core.report().map(|()| None);
-        let begun = poll_fn(|cx| self.poll_next(cx, Core::begin, end)).await?;
-        Ok(begun.map(|begun| MessageReader::new(self, begun)))
-    }
-
-    /// Receives until `next` gives something, or `end` says what it is told at the end.
-    fn poll_next<M>(
-        &mut self,
-        cx: &mut Context<'_>,
-        mut next: impl FnMut(&mut Core) -> Option<Next<M>>,
-        end: impl FnOnce(&mut Core) -> Result<Option<M>, Error>,
-    ) -> Poll<Result<Option<M>, Error>> {
-        let (shared, peer_close) = match self {
-            Self::Half(half) => {
-                let halves = half.halves();
-                (&*halves.handle, PeerClose::Halves(halves))
-            }
-            Self::Socket(WebSocket { inner, peer_close, .. }) => match inner {
-                Inner::Session(handle, _) => (&**handle, PeerClose::Socket(peer_close)),
-                Inner::Direct(direct) => {
-                    let result = ready!(direct.poll_next(cx, next, end));
-                    if !matches!(result, Ok(Some(_))) {
-                        *peer_close = direct.core.peer_close();
-                    }
-                    return Poll::Ready(result);
-                }
-            },
-        };
-        ready!(shared.poll_core(cx, |core| match next(core) {
-            Some(Next::Message(message)) => Poll::Ready(Ok(Some(message))),
-            Some(Next::End) => {
-                core.settle();
-                match peer_close {
-                    PeerClose::Socket(peer_close) => *peer_close = core.peer_close(),
-                    PeerClose::Halves(halves) => halves.note_peer_close(core),
-                }
-                Poll::Ready(end(core))
-            }
-            None => {
-                core.wait(Wait::Recv, cx);
-                Poll::Pending
-            }
-        }))
-    }
-}
-
-/// Where the peer's Close is kept for who asks for it later.
-enum PeerClose<'a> {
-    Socket(&'a mut Option<Box<CloseFrame>>),
-    Halves(&'a Halves),
-}
-
-impl<T> Source<'_, T> {
-    /// What it has in common with the session that drives it.
-    fn shared(&self) -> Option<Arc<Shared>> {
-        match self {
-            Self::Half(half) => Some(half.halves().handle.share()),
-            Self::Socket(WebSocket { inner: Inner::Session(handle, _), .. }) => {
-                Some(handle.share())
-            }
-            Self::Socket(WebSocket { inner: Inner::Direct(_), .. }) => None,
-        }
-    }
-}
-
-/// Stands for the transport's type where a message is read from a [`Receiver`] or sent through a
-/// [`Sender`](super::Sender), which do not name it. There is no value of it.
-#[derive(Debug)]
-pub enum Half {}
-
-impl AsyncRead for Half {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        _: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match *self {}
-    }
-}
-
-impl AsyncWrite for Half {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
-        match *self {}
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match *self {}
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match *self {}
+    pub async fn next_message(&mut self) -> Result<Option<MessageReader<&mut Self>>, Error> {
+        MessageReader::begin(self).await
     }
 }

@@ -5,17 +5,19 @@ use std::{
     future::poll_fn,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use futures_core::Stream;
 
 use super::{
-    core::{Next, Wait},
+    engine::{Core, Next},
     error::Error,
     sender::Sender,
-    signals::{Closed, Closing},
+    session::{Place, Urge},
+    signals::{Closed, Closing, Pongs, RoundTrip},
     split::Halves,
+    websocket::receive,
 };
 use crate::proto::{CloseFrame, Message, Role};
 
@@ -69,19 +71,20 @@ impl Receiver {
     ///
     /// Those of [`recv`](Self::recv).
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>, Error>> {
-        let halves = self.halves();
-        ready!(halves.handle.poll_core(cx, |core| match core.next() {
-            Some(Next::Message(message)) => Poll::Ready(Ok(Some(message))),
-            Some(Next::End) => {
-                core.settle();
-                halves.note_peer_close(core);
-                Poll::Ready(core.report().map(|()| None))
-            }
-            None => {
-                core.wait(Wait::Recv, cx);
-                Poll::Pending
-            }
-        }))
+        self.poll_next(cx, Core::next, Core::report)
+    }
+
+    /// Receives what `next` gives, or what `end` says at the end.
+    pub(crate) fn poll_next<M>(
+        &mut self,
+        cx: &mut Context<'_>,
+        next: impl FnOnce(&mut Core) -> Option<Next<M>>,
+        end: impl FnOnce(&mut Core) -> Result<(), Error>,
+    ) -> Poll<Result<Option<M>, Error>> {
+        let handle = &self.halves().handle;
+        handle.poll_until(cx, Urge::Now, &mut Some(Place::ONLY), |core| {
+            receive(core, &handle.facts.signals, next, end)
+        })
     }
 
     /// A sender for the same socket, whether or not there is another.
@@ -96,31 +99,46 @@ impl Receiver {
     /// 7.1.5).
     #[must_use]
     pub fn peer_close(&self) -> Option<&CloseFrame> {
-        self.halves().peer_close.get().map(|frame| &**frame)
+        self.halves().facts().signals.peer_close()
     }
 
     /// The subprotocol that the handshake agreed on.
     #[must_use]
     pub fn subprotocol(&self) -> Option<&str> {
-        self.halves().subprotocol.as_deref()
+        self.halves().facts().config.get_subprotocol()
     }
 
     /// The role of this end.
     #[must_use]
     pub fn role(&self) -> Role {
-        self.halves().role
+        self.halves().facts().config.role
     }
 
     /// Resolves when the socket begins to close. See [`WebSocket::closing`].
     ///
     /// [`WebSocket::closing`]: super::WebSocket::closing
     pub fn closing(&self) -> Closing {
-        self.halves().handle.signals.closing()
+        self.halves().facts().signals.closing()
     }
 
     /// Resolves when the transport is gone.
     pub fn closed(&self) -> Closed {
-        self.halves().handle.signals.closed()
+        self.halves().facts().signals.closed()
+    }
+
+    /// How long the peer took to answer the pings of the keep-alive. See [`WebSocket::round_trip`].
+    ///
+    /// [`WebSocket::round_trip`]: super::WebSocket::round_trip
+    #[must_use]
+    pub fn round_trip(&self) -> Option<RoundTrip> {
+        self.halves().facts().signals.round_trip()
+    }
+
+    /// The pongs that arrive from now on. See [`WebSocket::pongs`].
+    ///
+    /// [`WebSocket::pongs`]: super::WebSocket::pongs
+    pub fn pongs(&self) -> Pongs {
+        self.halves().facts().signals.pongs()
     }
 }
 
@@ -136,7 +154,9 @@ impl Stream for Receiver {
 impl Drop for Receiver {
     fn drop(&mut self) {
         if let Some(halves) = &self.halves {
-            halves.handle.request(|requests| requests.deaf = true);
+            halves.handle.core_or_ask(Urge::Now, Core::leave_unattended, |requests| {
+                requests.deaf = true;
+            });
         }
     }
 }

@@ -1,25 +1,23 @@
 //! The half of a socket that sends, which can be many.
 
 use std::{
-    cell::Cell,
     fmt,
     future::poll_fn,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use bytes::Bytes;
 use futures_sink::Sink;
 
 use super::{
-    core::{Core, End},
-    crowd::Place,
+    engine::Core,
     error::Error,
-    exchange::Wake,
-    signals::{Closed, Closing},
+    session::{Place, Step, Urge, Wait},
+    signals::{Closed, Closing, Pongs, RoundTrip},
     split::Halves,
-    websocket::{check_code, close_frame},
+    websocket::{check_code, close_frame, queue},
 };
 use crate::proto::{CloseCode, CloseFrame, Message, Role};
 
@@ -73,7 +71,7 @@ impl Sender {
     /// This method is cancel safe in that the message is queued as a whole or not at all. Dropping the
     /// future gives up its place among those who wait.
     pub async fn send(&self, message: impl Into<Message>) -> Result<(), Error> {
-        self.queue(message.into(), Core::send, Wake::Session).await
+        self.queue(message.into(), Core::send, Urge::Now).await
     }
 
     /// Sends a message as [`send`](Self::send) does, uncompressed whatever was agreed on: for one that holds a
@@ -89,7 +87,7 @@ impl Sender {
     #[cfg(feature = "deflate")]
     #[cfg_attr(docsrs, doc(cfg(feature = "deflate")))]
     pub async fn send_uncompressed(&self, message: impl Into<Message>) -> Result<(), Error> {
-        self.queue(message.into(), Core::send_uncompressed, Wake::Session).await
+        self.queue(message.into(), Core::send_uncompressed, Urge::Now).await
     }
 
     /// Queues a message without having it written: several of them then leave in one write, with
@@ -103,43 +101,19 @@ impl Sender {
     ///
     /// That of [`send`](Self::send).
     pub async fn feed(&self, message: impl Into<Message>) -> Result<(), Error> {
-        self.queue(message.into(), Core::send, Wake::Nobody).await
+        self.queue(message.into(), Core::send, Urge::Later).await
     }
 
     async fn queue(
         &self,
         message: Message,
-        send: impl Fn(&mut Core, Message) -> Result<(), Error>,
-        wake: Wake,
+        send: fn(&mut Core, &Message) -> Result<(), Error>,
+        urge: Urge,
     ) -> Result<(), Error> {
-        let Halves { handle, room, .. } = &*self.halves;
         let _turn = self.halves.gate().await?;
-        let mut message = Some(message);
-        let mut place = room.enter();
-        poll_fn(|cx| {
-            let mut queue = |core: &mut Core| {
-                if core.can_send() {
-                    return Poll::Ready(
-                        message.take().map_or(Ok(()), |message| send(core, message)),
-                    );
-                }
-                core.check_open()?;
-                place.wait(core, cx);
-                Poll::Pending
-            };
-            let result = match wake {
-                Wake::Session => handle.poll_core(cx, queue),
-                Wake::Nobody => handle.poll_core_quietly(cx, &mut queue),
-            };
-            if let Poll::Ready(Poll::Pending) = result
-                && wake == Wake::Nobody
-            {
-                // The room that this waits for is made by writing.
-                handle.wake();
-            }
-            ready!(result)
-        })
-        .await
+        let mut place = self.halves.enter();
+        let step = |core: &mut Core| queue(core, |core| send(core, &message));
+        poll_fn(|cx| place.poll_until(cx, urge, step)).await
     }
 
     /// Waits until everything is written that was queued before, by whichever sender.
@@ -154,8 +128,8 @@ impl Sender {
     ///
     /// This method is cancel safe: nothing that is queued is lost.
     pub async fn flush(&self) -> Result<(), Error> {
-        let mut place = self.halves.flush.enter();
-        poll_fn(|cx| self.halves.poll_flush(cx, |core, cx| place.wait(core, cx))).await
+        let mut place = self.halves.enter();
+        poll_fn(|cx| place.poll_until(cx, Urge::Now, flush)).await
     }
 
     /// Sends a ping that carries up to 125 bytes. The pong that answers it is not reported.
@@ -171,18 +145,9 @@ impl Sender {
     /// This method is cancel safe: the ping is queued as a whole or not at all.
     pub async fn ping(&self, payload: impl Into<Bytes>) -> Result<(), Error> {
         let payload = payload.into();
-        let mut place = self.halves.room.enter();
-        poll_fn(|cx| {
-            ready!(self.halves.handle.poll_core(cx, |core| {
-                core.check_open()?;
-                if core.can_send() {
-                    return Poll::Ready(core.ping(payload.clone()));
-                }
-                place.wait(core, cx);
-                Poll::Pending
-            }))
-        })
-        .await
+        let mut place = self.halves.enter();
+        let step = |core: &mut Core| queue(core, |core| core.ping(payload.clone()));
+        poll_fn(|cx| place.poll_until(cx, Urge::Now, step)).await
     }
 
     // ===== closing =====
@@ -218,9 +183,10 @@ impl Sender {
     ///
     /// That of [`close`](Self::close).
     pub async fn close_with(&self, code: CloseCode, reason: &str) -> Result<(), Error> {
-        let frame = close_frame(self.halves.role, code, reason)?;
-        let mut place = self.halves.close.enter();
-        poll_fn(|cx| self.halves.poll_close(&frame, cx, |core, cx| place.wait(core, cx))).await
+        let frame = close_frame(self.role(), code, reason)?;
+        let mut place = self.halves.enter();
+        let step = |core: &mut Core| self.halves.close(core, &frame);
+        poll_fn(|cx| place.poll_until(cx, Urge::Now, step)).await
     }
 
     /// Queues a Close and does not wait. Does nothing when a Close is queued already.
@@ -231,7 +197,7 @@ impl Sender {
     ///
     /// A `reason` of more than 123 bytes, or a server that closes with 1010.
     pub fn start_close(&self, code: CloseCode, reason: &str) -> Result<(), Error> {
-        let frame = close_frame(self.halves.role, code, reason)?;
+        let frame = close_frame(self.role(), code, reason)?;
         self.start_close_frame(frame)
     }
 
@@ -243,24 +209,14 @@ impl Sender {
     ///
     /// A server that closes with 1010.
     pub fn start_close_frame(&self, frame: CloseFrame) -> Result<(), Error> {
-        check_code(self.halves.role, frame.code())?;
-        let frame = Cell::new(Some(frame));
-        let take = || frame.take().expect("one of the two is called, once");
-        self.halves.handle.core_or_request(
-            Wake::Session,
-            |core| core.start_close(take()),
-            |requests| requests.close = Some(take()),
-        );
+        check_code(self.role(), frame.code())?;
+        self.halves.handle.start_close(frame);
         Ok(())
     }
 
     /// Drops the transport at once, whatever is queued. The peer sees an abnormal closure (1006).
     pub fn abort(&self) {
-        self.halves.handle.core_or_request(
-            Wake::Session,
-            |core| core.fail(End::Aborted),
-            |requests| requests.disconnect = true,
-        );
+        self.halves.handle.disconnect();
     }
 
     /// The peer's Close, once [`close`](Self::close) returned or the receiver gave the end.
@@ -269,31 +225,46 @@ impl Sender {
     /// 7.1.5).
     #[must_use]
     pub fn peer_close(&self) -> Option<&CloseFrame> {
-        self.halves.peer_close.get().map(|frame| &**frame)
+        self.halves.facts().signals.peer_close()
     }
 
     /// The subprotocol that the handshake agreed on.
     #[must_use]
     pub fn subprotocol(&self) -> Option<&str> {
-        self.halves.subprotocol.as_deref()
+        self.halves.facts().config.get_subprotocol()
     }
 
     /// The role of this end.
     #[must_use]
     pub fn role(&self) -> Role {
-        self.halves.role
+        self.halves.facts().config.role
     }
 
     /// Resolves when the socket begins to close. See [`WebSocket::closing`].
     ///
     /// [`WebSocket::closing`]: super::WebSocket::closing
     pub fn closing(&self) -> Closing {
-        self.halves.handle.signals.closing()
+        self.halves.facts().signals.closing()
     }
 
     /// Resolves when the transport is gone.
     pub fn closed(&self) -> Closed {
-        self.halves.handle.signals.closed()
+        self.halves.facts().signals.closed()
+    }
+
+    /// How long the peer took to answer the pings of the keep-alive. See [`WebSocket::round_trip`].
+    ///
+    /// [`WebSocket::round_trip`]: super::WebSocket::round_trip
+    #[must_use]
+    pub fn round_trip(&self) -> Option<RoundTrip> {
+        self.halves.facts().signals.round_trip()
+    }
+
+    /// The pongs that arrive from now on. See [`WebSocket::pongs`].
+    ///
+    /// [`WebSocket::pongs`]: super::WebSocket::pongs
+    pub fn pongs(&self) -> Pongs {
+        self.halves.facts().signals.pongs()
     }
 }
 
@@ -305,28 +276,19 @@ impl Sink<Message> for Sender {
 
     fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let Self { halves, place } = self.get_mut();
-        ready!(halves.handle.poll_core(cx, |core| {
-            core.check_open()?;
-            let crowd = if !core.is_turn() {
-                &halves.turn
-            } else if !core.can_send() {
-                &halves.room
-            } else {
-                return Poll::Ready(Ok(()));
-            };
-            crowd.wait(place.get_or_insert_with(Place::new), core, cx);
-            Poll::Pending
-        }))
+        halves.handle.poll_until(cx, Urge::Now, place, |core| match core.check_open() {
+            Ok(()) if !core.is_turn() => Step::Wait(Wait::Turn),
+            Ok(()) => queue(core, |_| Ok(())),
+            Err(error) => Step::Done(Err(error)),
+        })
     }
 
     fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), Error> {
-        let message = Cell::new(Some(message));
-        let take = || message.take().expect("one of the two is called, once");
-        self.halves.handle.core_or_request(
-            Wake::Nobody,
-            |core| core.send_behind(take()),
+        self.halves.handle.core_or_ask(
+            Urge::Later,
+            |core| core.send_behind(&message),
             |requests| {
-                requests.send.push(take());
+                requests.send.push(message.clone());
                 Ok(())
             },
         )
@@ -334,16 +296,24 @@ impl Sink<Message> for Sender {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let Self { halves, place } = self.get_mut();
-        halves.poll_flush(cx, |core, cx| {
-            halves.flush.wait(place.get_or_insert_with(Place::new), core, cx);
-        })
+        halves.handle.poll_until(cx, Urge::Now, place, flush)
     }
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let Self { halves, place } = self.get_mut();
-        halves.poll_close(&CloseCode::NORMAL.into(), cx, |core, cx| {
-            halves.close.wait(place.get_or_insert_with(Place::new), core, cx);
-        })
+        let step = |core: &mut Core| halves.close(core, &CloseCode::NORMAL.into());
+        halves.handle.poll_until(cx, Urge::Now, place, step)
+    }
+}
+
+/// Waits until everything is written, and lets nothing more in meanwhile.
+pub(super) fn flush(core: &mut Core) -> Step<Result<(), Error>> {
+    match core.flushed() {
+        Some(result) => Step::Done(result),
+        None => {
+            core.hold_back();
+            Step::Wait(Wait::Flush)
+        }
     }
 }
 
@@ -355,9 +325,8 @@ impl Clone for Sender {
 
 impl Drop for Sender {
     fn drop(&mut self) {
-        let Halves { room, turn, flush, close, .. } = &*self.halves;
-        if let Some(place) = &self.place {
-            [room, turn, flush, close].into_iter().for_each(|crowd| crowd.leave(place));
+        if let Some(place) = self.place {
+            self.halves.handle.leave(place);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What tells the outside that a socket is closing or closed.
+//! What everybody sees of a socket from outside: whether it closes, the peer's Close, round trips and pongs.
 
 use std::{
     fmt,
@@ -6,29 +6,45 @@ use std::{
     pin::Pin,
     sync::{
         OnceLock,
-        atomic::{AtomicU8, Ordering, fence},
+        atomic::{AtomicU8, AtomicU64, Ordering, fence},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
+use bytes::Bytes;
+use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use crate::proto::CloseFrame;
 
 const CLOSING: u8 = 1;
 const CLOSED: u8 = 2;
 
-/// The two moments that others may wait for. A waiter costs memory only once it exists.
+/// What costs memory only once somebody waits is in a box.
 #[derive(Default)]
 pub(crate) struct Signals {
     state: AtomicU8,
-    closing: OnceLock<CancellationToken>,
-    closed: OnceLock<CancellationToken>,
+    observers: OnceLock<Box<Observers>>,
+    peer_close: OnceLock<Box<CloseFrame>>,
+    /// The last and the smoothed round trip, in microseconds; 0 before the first.
+    round_trip: AtomicU64,
+}
+
+struct Observers {
+    closing: CancellationToken,
+    closed: CancellationToken,
+    /// The newest pong.
+    pongs: watch::Sender<Option<Bytes>>,
 }
 
 impl Signals {
     /// A Close was sent or received, the connection failed, or it is to be drained.
     pub(crate) fn set_closing(&self) {
-        if self.state.fetch_max(CLOSING, Ordering::SeqCst) < CLOSING {
-            Self::cancel(&self.closing);
+        if self.state.load(Ordering::Relaxed) < CLOSING
+            && self.state.fetch_max(CLOSING, Ordering::SeqCst) < CLOSING
+        {
+            self.cancel(|observers| &observers.closing);
         }
     }
 
@@ -36,15 +52,15 @@ impl Signals {
     pub(crate) fn set_closed(&self) {
         self.set_closing();
         if self.state.swap(CLOSED, Ordering::SeqCst) < CLOSED {
-            Self::cancel(&self.closed);
+            self.cancel(|observers| &observers.closed);
         }
     }
 
-    fn cancel(token: &OnceLock<CancellationToken>) {
-        // See `wait`.
+    fn cancel(&self, token: fn(&Observers) -> &CancellationToken) {
+        // See `observe`.
         fence(Ordering::SeqCst);
-        if let Some(token) = token.get() {
-            token.cancel();
+        if let Some(observers) = self.observers.get() {
+            token(observers).cancel();
         }
     }
 
@@ -53,22 +69,78 @@ impl Signals {
     }
 
     pub(crate) fn closing(&self) -> Closing {
-        Closing(self.wait(&self.closing, CLOSING))
+        Closing(Box::pin(self.observe().closing.clone().cancelled_owned()))
     }
 
     pub(crate) fn closed(&self) -> Closed {
-        Closed(self.wait(&self.closed, CLOSED))
+        Closed(Box::pin(self.observe().closed.clone().cancelled_owned()))
     }
 
-    fn wait(&self, token: &OnceLock<CancellationToken>, state: u8) -> Waiting {
-        let token = token.get_or_init(CancellationToken::new);
-        // The setter stores the state and then looks for the token, this stores the token and then
+    fn observe(&self) -> &Observers {
+        let observers = self.observers.get_or_init(|| {
+            Box::new(Observers {
+                closing: CancellationToken::new(),
+                closed: CancellationToken::new(),
+                pongs: watch::Sender::new(None),
+            })
+        });
+        // The setter stores the state and then looks for the observers, this stores the observers and then
         // looks at the state; with a fence between the two on both sides, one sees the other.
         fence(Ordering::SeqCst);
-        if self.state.load(Ordering::SeqCst) >= state {
-            token.cancel();
+        let state = self.state.load(Ordering::SeqCst);
+        if state >= CLOSING {
+            observers.closing.cancel();
         }
-        Box::pin(token.clone().cancelled_owned())
+        if state >= CLOSED {
+            observers.closed.cancel();
+        }
+        observers
+    }
+
+    // ===== the peer's Close =====
+
+    /// Keeps the peer's Close for anybody who asks for it later.
+    pub(crate) fn note_peer_close(&self, frame: Option<&CloseFrame>) {
+        if self.peer_close.get().is_none()
+            && let Some(frame) = frame
+        {
+            let _ = self.peer_close.set(Box::new(frame.clone()));
+        }
+    }
+
+    pub(crate) fn peer_close(&self) -> Option<&CloseFrame> {
+        self.peer_close.get().map(|frame| &**frame)
+    }
+
+    // ===== pings and pongs =====
+
+    /// Takes note of a round trip.
+    pub(crate) fn measured(&self, round_trip: Duration) {
+        let last = u32::try_from(round_trip.as_micros()).unwrap_or(u32::MAX).max(1);
+        let smoothed = match self.round_trip.load(Ordering::Relaxed) >> 32 {
+            0 => last,
+            // The average of RFC 6298 section 2.
+            smoothed => ((smoothed * 7 + u64::from(last)) / 8).max(1) as u32,
+        };
+        self.round_trip.store(u64::from(smoothed) << 32 | u64::from(last), Ordering::Relaxed);
+    }
+
+    pub(crate) fn round_trip(&self) -> Option<RoundTrip> {
+        let packed = self.round_trip.load(Ordering::Relaxed);
+        let micros = |it: u64| Duration::from_micros(it & u64::from(u32::MAX));
+        (packed != 0).then(|| RoundTrip { last: micros(packed), smoothed: micros(packed >> 32) })
+    }
+
+    pub(crate) fn pong(&self, payload: Bytes) {
+        if let Some(observers) = self.observers.get() {
+            let _ = observers.pongs.send(Some(payload));
+        }
+    }
+
+    pub(crate) fn pongs(&self) -> Pongs {
+        let observers = self.observe();
+        let closed = Closed(Box::pin(observers.closed.clone().cancelled_owned()));
+        Pongs { pongs: observers.pongs.subscribe(), closed }
     }
 }
 
@@ -76,6 +148,48 @@ impl Signals {
 impl Drop for Signals {
     fn drop(&mut self) {
         self.set_closed();
+    }
+}
+
+/// How long the peer took to answer pings. See [`WebSocket::round_trip`](super::WebSocket::round_trip).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RoundTrip {
+    /// The last time.
+    pub last: Duration,
+    /// The average, in which each new time counts an eighth.
+    pub smoothed: Duration,
+}
+
+/// The pongs that arrive. See [`WebSocket::pongs`](super::WebSocket::pongs).
+#[must_use]
+pub struct Pongs {
+    pongs: watch::Receiver<Option<Bytes>>,
+    closed: Closed,
+}
+
+impl Pongs {
+    /// Waits for the next pong and gives its payload. `None` when the transport is gone.
+    ///
+    /// Of pongs that arrive faster than they are taken, the newest is left.
+    ///
+    /// # Cancel safety
+    ///
+    /// This method is cancel safe: a pong that was not returned is returned by the next call, unless a newer
+    /// one arrives first.
+    pub async fn recv(&mut self) -> Option<Bytes> {
+        let Self { pongs, closed } = self;
+        tokio::select! {
+            biased;
+            Ok(()) = pongs.changed() => pongs.borrow_and_update().clone(),
+            () = closed => None,
+        }
+    }
+}
+
+impl fmt::Debug for Pongs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pongs").finish_non_exhaustive()
     }
 }
 

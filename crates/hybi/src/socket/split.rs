@@ -12,41 +12,56 @@ use std::{
     future::{Future, poll_fn},
     marker::PhantomData,
     pin::{Pin, pin},
-    sync::{Arc, OnceLock},
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
-use bytestring::ByteString;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::{Semaphore, SemaphorePermit},
 };
 
 use super::{
-    BoxError,
-    core::{Core, Wait},
-    crowd::Crowd,
-    error::{Error, Kind},
+    engine::Core,
+    error::Error,
     receiver::Receiver,
     sender::Sender,
-    session::Session,
-    shared::Shared,
-    websocket::{Handle, Inner, WebSocket},
+    session::{Facts, Handle, NoHandler, Place, Session, Step, Urge},
+    websocket::{WebSocket, close},
 };
-use crate::proto::{CloseFrame, Role};
+use crate::proto::CloseFrame;
 
 /// What the halves of one socket have in common. When the last of them is gone the handle goes with it,
 /// which closes the socket.
 pub(crate) struct Halves {
     pub(crate) handle: Handle,
-    pub(crate) role: Role,
-    pub(crate) subprotocol: Option<ByteString>,
-    pub(crate) peer_close: OnceLock<Box<CloseFrame>>,
     gate: Semaphore,
-    pub(crate) room: Crowd,
-    pub(crate) turn: Crowd,
-    pub(crate) flush: Crowd,
-    pub(crate) close: Crowd,
+}
+
+/// One operation, which has a place among the others once it has to wait.
+pub(crate) struct Entered<'a> {
+    handle: &'a Handle,
+    place: Option<Place>,
+}
+
+impl Entered<'_> {
+    /// Polls the operation until `f` gives something.
+    pub(crate) fn poll_until<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        urge: Urge,
+        f: impl FnOnce(&mut Core) -> Step<Result<R, Error>>,
+    ) -> Poll<Result<R, Error>> {
+        self.handle.poll_until(cx, urge, &mut self.place, f)
+    }
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        if let Some(place) = self.place {
+            self.handle.leave(place);
+        }
+    }
 }
 
 impl Halves {
@@ -58,13 +73,13 @@ impl Halves {
             return Ok(permit);
         }
         let mut acquire = pin!(self.gate.acquire());
-        let mut closed = self.handle.signals.closed();
+        let mut closed = self.facts().signals.closed();
         poll_fn(|cx| {
             if let Poll::Ready(permit) = acquire.as_mut().poll(cx) {
                 return Poll::Ready(Ok(permit.expect("the gate is never closed")));
             }
             ready!(Pin::new(&mut closed).poll(cx));
-            Poll::Ready(Err(Error::new(Kind::Closed)))
+            Poll::Ready(Err(self.why_closed()))
         })
         .await
     }
@@ -74,54 +89,33 @@ impl Halves {
         self.gate.add_permits(1);
     }
 
-    /// Ready when everything is written; else `wait` is told to.
-    pub(crate) fn poll_flush(
-        &self,
-        cx: &Context<'_>,
-        wait: impl FnOnce(&mut Core, &Context<'_>),
-    ) -> Poll<Result<(), Error>> {
-        ready!(self.handle.poll_core(cx, |core| match core.flushed() {
-            Some(result) => Poll::Ready(result),
-            None => {
-                core.hold_back();
-                wait(core, cx);
-                Poll::Pending
-            }
-        }))
+    /// What is said to who comes when the transport is gone.
+    fn why_closed(&self) -> Error {
+        let open = self.handle.core_or_ask(Urge::Later, |core| core.check_open(), |_| Ok(()));
+        open.err().unwrap_or_else(Error::closed)
     }
 
-    /// Queues the Close. Ready when both sides have closed; else `wait` is told to.
-    pub(crate) fn poll_close(
-        &self,
-        frame: &CloseFrame,
-        cx: &Context<'_>,
-        wait: impl FnOnce(&mut Core, &Context<'_>),
-    ) -> Poll<Result<(), Error>> {
-        ready!(self.handle.poll_core(cx, |core| {
-            core.start_close(frame.clone());
-            if core.is_closed() {
-                self.note_peer_close(core);
-                return Poll::Ready(core.failure().map_or(Ok(()), Err));
-            }
-            wait(core, cx);
-            Poll::Pending
-        }))
+    /// The place of an operation that is about to begin.
+    pub(crate) fn enter(&self) -> Entered<'_> {
+        Entered { handle: &self.handle, place: None }
     }
 
-    /// Keeps the peer's Close, if it is there, for who asks for it later.
-    pub(crate) fn note_peer_close(&self, core: &Core) {
-        if self.peer_close.get().is_none()
-            && let Some(frame) = core.peer_close()
-        {
-            let _ = self.peer_close.set(frame);
-        }
+    /// Queues the Close, and waits until both sides have closed.
+    pub(crate) fn close(&self, core: &mut Core, frame: &CloseFrame) -> Step<Result<(), Error>> {
+        core.start_close(frame.clone());
+        close(core, &self.facts().signals)
+    }
+
+    pub(crate) fn facts(&self) -> &Facts {
+        &self.handle.facts
     }
 
     pub(crate) fn debug(&self, debug: &mut fmt::DebugStruct<'_, '_>) {
+        let Facts { config, signals } = self.facts();
         debug
-            .field("role", &self.role)
-            .field("subprotocol", &self.subprotocol)
-            .field("closing", &self.handle.signals.is_closing());
+            .field("role", &config.role)
+            .field("subprotocol", &config.get_subprotocol())
+            .field("closing", &signals.is_closing());
     }
 }
 
@@ -211,28 +205,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
     /// # }
     /// ```
     pub fn split_with_task(self) -> (Sender, Receiver, SplitTask<T>) {
-        let Self { inner, role, subprotocol, peer_close } = self;
-        let (handle, session) = match inner {
-            Inner::Session(handle, _) => (handle, None),
-            Inner::Direct(direct) => {
-                let (core, driver, signals) = direct.into_parts();
-                let shared = Shared::new(core, signals);
-                let session = Session::without_handler(driver, Arc::clone(&shared));
-                (Handle::new(shared), Some(session))
-            }
-        };
-        let halves = Arc::new(Halves {
-            handle,
-            role,
-            subprotocol,
-            peer_close: peer_close.map_or_else(OnceLock::new, OnceLock::from),
-            gate: Semaphore::new(1),
-            room: Crowd::new(Wait::Send),
-            turn: Crowd::new(Wait::Turn),
-            flush: Crowd::new(Wait::Flush),
-            close: Crowd::new(Wait::Close),
-        });
+        let Self { handle, own, .. } = self;
+        let halves = Arc::new(Halves { handle, gate: Semaphore::new(1) });
         let sender = Sender::new(Arc::clone(&halves));
+        let session = own.map(|own| own.into_session());
         (sender, Receiver::new(halves), SplitTask { session })
     }
 
@@ -255,12 +231,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
         }
         drop(sender);
         let halves = Arc::into_inner(receiver.into_halves()).expect("that was the other one");
-        Ok(Self {
-            inner: Inner::Session(halves.handle, PhantomData),
-            role: halves.role,
-            subprotocol: halves.subprotocol,
-            peer_close: halves.peer_close.into_inner(),
-        })
+        Ok(Self { handle: halves.handle, own: None, transport: PhantomData })
     }
 }
 
@@ -276,8 +247,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
 pub struct SplitTask<T> {
     session: Option<Session<T, NoHandler>>,
 }
-
-type NoHandler = std::future::Ready<Result<(), BoxError>>;
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Future for SplitTask<T> {
     type Output = ();

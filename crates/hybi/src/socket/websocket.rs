@@ -1,27 +1,23 @@
 //! The user's end of a socket.
 
 use std::{
-    cell::Cell,
     fmt,
-    future::poll_fn,
+    future::{Future, poll_fn},
     marker::PhantomData,
-    ops::Deref,
+    pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
-use bytestring::ByteString;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
     config::Config,
-    core::{Core, End, Next, Wait},
-    direct::Direct,
+    engine::{Core, Next},
     error::{Error, Kind},
-    exchange::Wake,
-    shared::Shared,
-    signals::{Closed, Closing},
+    session::{Handle, Own, Place, Step, Urge, Wait},
+    signals::{Closed, Closing, Pongs, RoundTrip, Signals},
 };
 use crate::proto::{CloseCode, CloseFrame, CloseReason, Message, Role};
 
@@ -48,66 +44,60 @@ use crate::proto::{CloseCode, CloseFrame, CloseReason, Message, Role};
 /// the peer sees an abnormal closure (1006). A session closes with 1000 instead.
 #[must_use]
 pub struct WebSocket<T> {
-    pub(crate) inner: Inner<T>,
-    pub(crate) role: Role,
-    pub(crate) subprotocol: Option<ByteString>,
-    pub(crate) peer_close: Option<Box<CloseFrame>>,
+    pub(crate) handle: Handle,
+    /// The session of a socket that has no handler.
+    pub(crate) own: Option<Box<Own<T>>>,
+    pub(crate) transport: PhantomData<fn() -> T>,
 }
 
-pub(crate) enum Inner<T> {
-    Direct(Box<Direct<T>>),
-    Session(Handle, PhantomData<fn() -> T>),
-}
+/// The future of [`WebSocket::recv`].
+struct Recv<'a, T>(&'a mut WebSocket<T>);
 
-/// The user's end of what a session drives, whole or in halves. Dropping it closes the socket.
-pub(crate) struct Handle(Arc<Shared>);
+impl<T: AsyncRead + AsyncWrite + Unpin> Future for Recv<'_, T> {
+    type Output = Result<Option<Message>, Error>;
 
-impl Handle {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self(shared)
-    }
-
-    /// What does not close the socket when it is dropped.
-    pub(crate) fn share(&self) -> Arc<Shared> {
-        Arc::clone(&self.0)
+    #[inline(always)]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.poll_recv(cx)
     }
 }
 
-impl Deref for Handle {
-    type Target = Shared;
-
-    #[inline]
-    fn deref(&self) -> &Shared {
-        &self.0
-    }
+/// The future of [`WebSocket::send`].
+struct Send<'a, T> {
+    socket: &'a mut WebSocket<T>,
+    message: Option<Message>,
 }
 
-impl Drop for Handle {
-    fn drop(&mut self) {
-        self.request(|requests| requests.dropped = true);
+impl<T: AsyncRead + AsyncWrite + Unpin> Future for Send<'_, T> {
+    type Output = Result<(), Error>;
+
+    #[inline(always)]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { socket, message } = &mut *self;
+        if let Some(message) = message
+            && socket.handle.plainly(|core| core.send_plain(message)).is_some()
+        {
+            return Poll::Ready(Ok(()));
+        }
+        socket.poll_send(cx, message, Core::send)
     }
 }
 
 impl<T> WebSocket<T> {
-    pub(crate) fn in_session(shared: Arc<Shared>, config: &Config) -> Self {
-        Self {
-            inner: Inner::Session(Handle::new(shared), PhantomData),
-            role: config.role,
-            subprotocol: config.subprotocol.clone(),
-            peer_close: None,
-        }
+    pub(crate) fn in_session(handle: Handle) -> Self {
+        Self { handle, own: None, transport: PhantomData }
     }
 
     /// The subprotocol that the handshake agreed on.
     #[must_use]
     pub fn subprotocol(&self) -> Option<&str> {
-        self.subprotocol.as_deref()
+        self.handle.facts.config.get_subprotocol()
     }
 
     /// The role of this end.
     #[must_use]
     pub fn role(&self) -> Role {
-        self.role
+        self.handle.facts.config.role
     }
 
     /// The peer's Close, once [`recv`](Self::recv) gave the end or [`close`](Self::close) returned.
@@ -116,13 +106,30 @@ impl<T> WebSocket<T> {
     /// 7.1.5).
     #[must_use]
     pub fn peer_close(&self) -> Option<&CloseFrame> {
-        self.peer_close.as_deref()
+        self.signals().peer_close()
     }
 
     /// Resolves when the socket begins to close, from whichever side: a Close was sent or
     /// received, the peer is gone or broke the protocol, or a drain has begun.
     ///
-    /// The future does not borrow the socket, so a handler can wait for it beside other work.
+    /// The future does not borrow the socket, so a handler can wait for it beside other work. A handler that
+    /// does not receive should: once the socket is over, the handler has
+    /// [`Timeouts::handler_grace`](super::Timeouts::handler_grace) to end by itself.
+    ///
+    /// ```
+    /// # use hybi::socket::{BoxError, WebSocket};
+    /// # use tokio::io::DuplexStream;
+    /// # async fn next_price() -> String { String::new() }
+    /// async fn push(mut socket: WebSocket<DuplexStream>) -> Result<(), BoxError> {
+    ///     let mut closing = socket.closing();
+    ///     loop {
+    ///         tokio::select! {
+    ///             price = next_price() => socket.send(price).await?,
+    ///             () = &mut closing => return Ok(()),
+    ///         }
+    ///     }
+    /// }
+    /// ```
     pub fn closing(&self) -> Closing {
         self.signals().closing()
     }
@@ -132,11 +139,22 @@ impl<T> WebSocket<T> {
         self.signals().closed()
     }
 
-    fn signals(&self) -> &super::signals::Signals {
-        match &self.inner {
-            Inner::Direct(direct) => &direct.signals,
-            Inner::Session(shared, _) => &shared.signals,
-        }
+    /// How long the peer took to answer the pings of the [keep-alive](super::KeepAlive). `None` before the
+    /// first answer.
+    #[must_use]
+    pub fn round_trip(&self) -> Option<RoundTrip> {
+        self.signals().round_trip()
+    }
+
+    /// The pongs that arrive from now on, but for those that answer the [keep-alive](super::KeepAlive).
+    ///
+    /// What it gives does not borrow the socket. Pongs are taken note of while the socket moves.
+    pub fn pongs(&self) -> Pongs {
+        self.signals().pongs()
+    }
+
+    fn signals(&self) -> &Signals {
+        &self.handle.facts.signals
     }
 }
 
@@ -149,12 +167,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
     /// Like [`new`](Self::new), for a transport of which the bytes `early` were read already,
     /// behind the handshake's head.
     pub fn with_early_data(io: T, early: &[u8], config: impl Into<Arc<Config>>) -> Self {
-        let config = config.into();
-        Self {
-            role: config.role,
-            subprotocol: config.subprotocol.clone(),
-            peer_close: None,
-            inner: Inner::Direct(Box::new(Direct::new(io, Core::new(config, early)))),
+        let (link, own) = Own::new(io, early, config.into());
+        Self { handle: Handle::new(link), own: Some(own), transport: PhantomData }
+    }
+
+    /// Polls an operation until `f` gives something.
+    pub(crate) fn poll_until<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        f: impl FnMut(&mut Core) -> Step<Result<R, Error>>,
+    ) -> Poll<Result<R, Error>> {
+        match &mut self.own {
+            None => self.handle.poll_until(cx, Urge::Now, &mut Some(Place::ONLY), f),
+            Some(own) => own.poll_until(cx, f),
         }
     }
 
@@ -176,8 +201,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
     /// # Cancel safety
     ///
     /// This method is cancel safe: a message that was not returned is returned by the next call.
-    pub async fn recv(&mut self) -> Result<Option<Message>, Error> {
-        poll_fn(|cx| self.poll_recv(cx)).await
+    #[inline(always)]
+    pub fn recv(&mut self) -> impl Future<Output = Result<Option<Message>, Error>> + use<'_, T> {
+        Recv(self)
     }
 
     /// Polls [`recv`](Self::recv).
@@ -185,28 +211,41 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
     /// # Errors
     ///
     /// Those of [`recv`](Self::recv).
+    #[inline(always)]
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>, Error>> {
-        let peer_close = &mut self.peer_close;
-        match &mut self.inner {
-            Inner::Direct(direct) => {
-                let received = ready!(direct.poll_recv(cx));
-                if let Ok(None) = received {
-                    *peer_close = direct.core.peer_close();
+        let plainly = self.handle.plainly(|core| match core.next_plain() {
+            Some(message) => Some(Poll::Ready(Ok(Some(message)))),
+            None => core.wait_plain(cx.waker()).map(|()| Poll::Pending),
+        });
+        match plainly {
+            Some(polled) => polled,
+            None => self.poll_recv_in_full(cx),
+        }
+    }
+
+    #[inline(never)]
+    fn poll_recv_in_full(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>, Error>> {
+        self.poll_next(cx, Core::next, Core::report)
+    }
+
+    /// Receives what `next` gives, or what `end` says at the end.
+    pub(crate) fn poll_next<M>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut next: impl FnMut(&mut Core) -> Option<Next<M>>,
+        mut end: impl FnMut(&mut Core) -> Result<(), Error>,
+    ) -> Poll<Result<Option<M>, Error>> {
+        let Self { handle, own, .. } = self;
+        let step = |core: &mut Core| receive(core, &handle.facts.signals, &mut next, &mut end);
+        match own {
+            None => handle.poll_until(cx, Urge::Now, &mut Some(Place::ONLY), step),
+            Some(own) => {
+                let polled = own.poll_until(cx, step);
+                if polled.is_ready() {
+                    own.write();
                 }
-                Poll::Ready(received)
+                polled
             }
-            Inner::Session(shared, _) => ready!(shared.poll_core(cx, |core| match core.next() {
-                Some(Next::Message(message)) => Poll::Ready(Ok(Some(message))),
-                Some(Next::End) => {
-                    core.settle();
-                    *peer_close = core.peer_close();
-                    Poll::Ready(core.report().map(|()| None))
-                }
-                None => {
-                    core.wait(Wait::Recv, cx);
-                    Poll::Pending
-                }
-            })),
         }
     }
 
@@ -229,8 +268,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
     /// This method is cancel safe in that the message is queued as a whole or not at all. Once it
     /// is queued it is sent even if the future is dropped; a socket made by [`new`](Self::new)
     /// writes the rest of it with its next operation.
-    pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), Error> {
-        self.send_by(message.into(), Core::send).await
+    #[inline(always)]
+    pub fn send<M: Into<Message>>(
+        &mut self,
+        message: M,
+    ) -> impl Future<Output = Result<(), Error>> + use<'_, T, M> {
+        Send { socket: self, message: Some(message.into()) }
     }
 
     /// Sends a message as [`send`](Self::send) does, uncompressed whatever was agreed on: for one that holds a
@@ -246,23 +289,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
     #[cfg(feature = "deflate")]
     #[cfg_attr(docsrs, doc(cfg(feature = "deflate")))]
     pub async fn send_uncompressed(&mut self, message: impl Into<Message>) -> Result<(), Error> {
-        self.send_by(message.into(), Core::send_uncompressed).await
+        let mut message = Some(message.into());
+        poll_fn(|cx| self.poll_send(cx, &mut message, Core::send_uncompressed)).await
     }
 
-    async fn send_by(
+    #[inline(never)]
+    fn poll_send(
         &mut self,
-        message: Message,
-        send: impl Fn(&mut Core, Message) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        let mut message = Some(message);
-        poll_fn(|cx| {
-            ready!(self.poll_feed(cx, &mut message, &send))?;
-            match self.inner {
-                Inner::Direct(_) => self.poll_flush(cx),
-                Inner::Session(..) => Poll::Ready(Ok(())),
-            }
-        })
-        .await
+        cx: &mut Context<'_>,
+        message: &mut Option<Message>,
+        send: fn(&mut Core, &Message) -> Result<(), Error>,
+    ) -> Poll<Result<(), Error>> {
+        ready!(self.poll_feed(cx, message, send))?;
+        if self.own.is_some() { self.poll_flush(cx) } else { Poll::Ready(Ok(())) }
     }
 
     /// Queues a message without writing it: several of them then leave in one write, with
@@ -285,26 +324,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
         &mut self,
         cx: &mut Context<'_>,
         message: &mut Option<Message>,
-        send: impl Fn(&mut Core, Message) -> Result<(), Error>,
+        send: fn(&mut Core, &Message) -> Result<(), Error>,
     ) -> Poll<Result<(), Error>> {
-        if message.is_none() {
-            return Poll::Ready(Ok(()));
-        }
-        let mut send = |core: &mut Core| message.take().map_or(Ok(()), |it| send(core, it));
-        match &mut self.inner {
-            Inner::Direct(direct) => {
-                ready!(direct.poll_ready(cx));
-                Poll::Ready(send(&mut direct.core))
-            }
-            Inner::Session(shared, _) => ready!(shared.poll_core(cx, |core| {
-                if core.can_send() {
-                    return Poll::Ready(send(core));
-                }
-                core.check_open()?;
-                core.wait(Wait::Send, cx);
-                Poll::Pending
-            })),
-        }
+        let Some(whole) = &*message else { return Poll::Ready(Ok(())) };
+        let result =
+            ready!(self.poll_until(cx, |core| queue(core, |core| send(core, whole))));
+        *message = None;
+        Poll::Ready(result)
     }
 
     /// Writes everything that is queued.
@@ -320,7 +346,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
         poll_fn(|cx| self.poll_flush(cx)).await
     }
 
-    /// Sends a ping that carries up to 125 bytes. The pong that answers it is not reported.
+    /// Sends a ping that carries up to 125 bytes. [`pongs`](Self::pongs) gives the pong that answers it.
     ///
     /// # Errors
     ///
@@ -331,62 +357,21 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
     /// This method is cancel safe: the ping is queued as a whole or not at all.
     pub async fn ping(&mut self, payload: impl Into<Bytes>) -> Result<(), Error> {
         let payload = payload.into();
-        poll_fn(|cx| {
-            ready!(self.poll_ready(cx))?;
-            self.poll_core(cx, |core| core.ping(payload.clone()))
-        })
-        .await?;
-        match self.inner {
-            Inner::Direct(_) => self.flush().await,
-            Inner::Session(..) => Ok(()),
-        }
+        let ping = |core: &mut Core| queue(core, |core| core.ping(payload.clone()));
+        poll_fn(|cx| self.poll_until(cx, ping)).await?;
+        if self.own.is_some() { self.flush().await } else { Ok(()) }
     }
 
     /// Ready when the queue is below the mark.
     pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        match &mut self.inner {
-            Inner::Direct(direct) => {
-                ready!(direct.poll_ready(cx));
-                Poll::Ready(direct.core.check_open())
-            }
-            Inner::Session(shared, _) => ready!(shared.poll_core(cx, |core| {
-                core.check_open()?;
-                if core.can_send() {
-                    return Poll::Ready(Ok(()));
-                }
-                core.wait(Wait::Send, cx);
-                Poll::Pending
-            })),
-        }
+        self.poll_until(cx, |core| queue(core, |_| Ok(())))
     }
 
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        match &mut self.inner {
-            Inner::Direct(direct) => {
-                ready!(direct.poll_flush(cx));
-                Poll::Ready(direct.core.flushed().unwrap_or(Ok(())))
-            }
-            Inner::Session(shared, _) => {
-                ready!(shared.poll_core(cx, |core| match core.flushed() {
-                    Some(result) => Poll::Ready(result),
-                    None => {
-                        core.wait(Wait::Flush, cx);
-                        Poll::Pending
-                    }
-                }))
-            }
-        }
-    }
-
-    pub(crate) fn poll_core<R>(
-        &mut self,
-        cx: &mut Context<'_>,
-        f: impl FnOnce(&mut Core) -> R,
-    ) -> Poll<R> {
-        match &mut self.inner {
-            Inner::Direct(direct) => Poll::Ready(f(&mut direct.core)),
-            Inner::Session(shared, _) => shared.poll_core(cx, f),
-        }
+        self.poll_until(cx, |core| match core.flushed() {
+            Some(result) => Step::Done(result),
+            None => Step::Wait(Wait::Flush),
+        })
     }
 
     // ===== closing =====
@@ -420,7 +405,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
     ///
     /// That of [`close`](Self::close).
     pub async fn close_with(&mut self, code: CloseCode, reason: &str) -> Result<(), Error> {
-        let frame = close_frame(self.role, code, reason)?;
+        let frame = close_frame(self.role(), code, reason)?;
         poll_fn(|cx| self.poll_close(&frame, cx)).await
     }
 
@@ -434,7 +419,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
     ///
     /// A `reason` of more than 123 bytes, or a server that closes with 1010.
     pub fn start_close(&mut self, code: CloseCode, reason: &str) -> Result<(), Error> {
-        let frame = close_frame(self.role, code, reason)?;
+        let frame = close_frame(self.role(), code, reason)?;
         self.start_close_frame(frame)
     }
 
@@ -446,48 +431,33 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
     ///
     /// A server that closes with 1010.
     pub fn start_close_frame(&mut self, frame: CloseFrame) -> Result<(), Error> {
-        check_code(self.role, frame.code())?;
-        match &mut self.inner {
-            Inner::Direct(direct) => direct.core.start_close(frame),
-            Inner::Session(shared, _) => shared.core_or_request(
-                Wake::Session,
-                |core| core.start_close(frame.clone()),
-                |requests| requests.close = Some(frame.clone()),
-            ),
-        }
+        check_code(self.role(), frame.code())?;
+        self.handle.start_close(frame);
         Ok(())
     }
 
     /// Queues a message that [`poll_ready`](Self::poll_ready) has let pass.
-    pub(crate) fn start_send_now(&mut self, message: Message) -> Result<(), Error> {
-        match &mut self.inner {
-            Inner::Direct(direct) => direct.core.send(message),
-            Inner::Session(shared, _) => {
-                let message = Cell::new(Some(message));
-                let take = || message.take().expect("one of the two is called, once");
-                shared.core_or_request(
-                    Wake::Session,
-                    |core| core.send(take()),
-                    |requests| {
-                        requests.send.push(take());
-                        Ok(())
-                    },
-                )
-            }
+    pub(crate) fn start_send_now(&mut self, message: &Message) -> Result<(), Error> {
+        match &mut self.own {
+            Some(own) => own.with_core(|core| core.send(message)),
+            None => self.handle.core_or_ask(
+                Urge::Now,
+                |core| core.send(message),
+                |requests| {
+                    requests.send.push(message.clone());
+                    Ok(())
+                },
+            ),
         }
     }
 
     /// Drops the transport at once, whatever is queued. The peer sees an abnormal closure (1006).
     ///
-    /// A handler runs on; its `recv` ends.
+    /// A handler runs on, for as long as its grace lasts; its `recv` ends.
     pub fn abort(&mut self) {
-        match &mut self.inner {
-            Inner::Direct(direct) => direct.abort(),
-            Inner::Session(shared, _) => shared.core_or_request(
-                Wake::Session,
-                |core| core.fail(End::Aborted),
-                |requests| requests.disconnect = true,
-            ),
+        match &mut self.own {
+            Some(own) => own.abort(),
+            None => self.handle.disconnect(),
         }
     }
 
@@ -498,9 +468,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
     /// layers put around the handler end with the handler. Does nothing to a socket made by
     /// [`new`](Self::new).
     pub fn detach(self) -> Self {
-        if let Inner::Session(shared, _) = &self.inner {
-            shared.core_or_request(
-                Wake::Session,
+        if self.own.is_none() {
+            self.handle.core_or_ask(
+                Urge::Now,
                 |core| core.detached = true,
                 |requests| requests.detach = true,
             );
@@ -513,25 +483,60 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
         frame: &CloseFrame,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Error>> {
-        let peer_close = &mut self.peer_close;
-        match &mut self.inner {
-            Inner::Direct(direct) => {
-                let result = ready!(direct.poll_close(frame, cx));
-                *peer_close = direct.core.peer_close();
-                Poll::Ready(result)
-            }
-            Inner::Session(shared, _) => ready!(shared.poll_core(cx, |core| {
-                core.start_close(frame.clone());
-                core.discard_received();
-                if core.is_closed() {
-                    *peer_close = core.peer_close();
-                    return Poll::Ready(core.failure().map_or(Ok(()), Err));
-                }
-                core.wait(Wait::Close, cx);
-                Poll::Pending
-            })),
+        let Self { handle, own, .. } = self;
+        let step = |core: &mut Core| {
+            core.start_close(frame.clone());
+            core.discard_received();
+            close(core, &handle.facts.signals)
+        };
+        match own {
+            None => handle.poll_until(cx, Urge::Now, &mut Some(Place::ONLY), step),
+            Some(own) => own.poll_until(cx, step),
         }
     }
+}
+
+/// Receives what `next` gives, or what `end` says at the end.
+pub(crate) fn receive<M>(
+    core: &mut Core,
+    signals: &Signals,
+    next: impl FnOnce(&mut Core) -> Option<Next<M>>,
+    end: impl FnOnce(&mut Core) -> Result<(), Error>,
+) -> Step<Result<Option<M>, Error>> {
+    match next(core) {
+        Some(Next::Message(message)) => Step::Done(Ok(Some(message))),
+        Some(Next::End) => {
+            core.settle();
+            if !core.may_report() {
+                return Step::Wait(Wait::Recv);
+            }
+            signals.note_peer_close(core.peer_close());
+            Step::Done(end(core).map(|()| None))
+        }
+        Some(Next::Yield) => Step::Yield,
+        None => Step::Wait(Wait::Recv),
+    }
+}
+
+/// Does `queue` once there is room for more, or says why there never will be.
+pub(crate) fn queue<R>(
+    core: &mut Core,
+    queue: impl FnOnce(&mut Core) -> Result<R, Error>,
+) -> Step<Result<R, Error>> {
+    match core.check_open() {
+        Err(error) => Step::Done(Err(error)),
+        Ok(()) if core.can_send() => Step::Done(queue(core)),
+        Ok(()) => Step::Wait(Wait::Send),
+    }
+}
+
+/// Waits until the socket is closed.
+pub(crate) fn close(core: &mut Core, signals: &Signals) -> Step<Result<(), Error>> {
+    if !core.is_closed() {
+        return Step::Wait(Wait::Close);
+    }
+    signals.note_peer_close(core.peer_close());
+    Step::Done(core.failure().map_or(Ok(()), Err))
 }
 
 /// Whether this end may send a Close with `code`.
@@ -553,8 +558,8 @@ pub(crate) fn close_frame(role: Role, code: CloseCode, reason: &str) -> Result<C
 impl<T> fmt::Debug for WebSocket<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WebSocket")
-            .field("role", &self.role)
-            .field("subprotocol", &self.subprotocol)
+            .field("role", &self.role())
+            .field("subprotocol", &self.subprotocol())
             .field("closing", &self.signals().is_closing())
             .finish_non_exhaustive()
     }

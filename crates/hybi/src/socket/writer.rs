@@ -16,17 +16,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
     BoxError,
-    core::{Core, Wait},
-    crowd::Place,
+    engine::Core,
     error::{Error, Kind},
-    exchange::Wake,
-    reader::Half,
-    sender::Sender,
-    shared::Shared,
-    split::Halves,
-    websocket::{Inner, WebSocket, close_frame},
+    port::{MessageTarget, SenderTurn, Target},
+    sender::{Sender, flush},
+    session::{SocketLink, Step, Urge, Wait},
+    websocket::{WebSocket, close_frame, queue},
 };
-use crate::proto::{CloseCode, CloseFrame, MessageKind, Role};
+use crate::proto::{CloseCode, CloseFrame, MessageKind};
 
 /// How much is collected for a frame, if nothing else is asked for.
 const FRAME: usize = 16 * 1024;
@@ -82,8 +79,8 @@ const FRAME: usize = 16 * 1024;
 /// # }
 /// ```
 #[must_use = "the message is given up if it is not finished"]
-pub struct MessageWriter<'a, T> {
-    target: Target<'a, T>,
+pub struct MessageWriter<S: MessageTarget> {
+    target: S,
     kind: MessageKind,
     /// The message may be compressed.
     compress: bool,
@@ -101,8 +98,8 @@ pub struct MessageWriter<'a, T> {
     broken: bool,
 }
 
-impl<'a, T: AsyncRead + AsyncWrite + Unpin> MessageWriter<'a, T> {
-    fn new(target: Target<'a, T>, kind: MessageKind, max_frame: usize) -> Self {
+impl<S: MessageTarget> MessageWriter<S> {
+    fn new(target: S, kind: MessageKind, max_frame: usize) -> Self {
         Self {
             target,
             kind,
@@ -115,6 +112,12 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin> MessageWriter<'a, T> {
             finished: false,
             broken: false,
         }
+    }
+
+    async fn begin(mut target: S, kind: MessageKind) -> Result<Self, Error> {
+        let longest = |core: &mut Core| Step::Done(core.longest_part());
+        let max_frame = poll_fn(|cx| target.poll_until(cx, longest)).await?;
+        Ok(Self::new(target, kind, max_frame))
     }
 
     /// The length in bytes of the frames that the message is sent in. Shorter are only the last, those that
@@ -269,9 +272,9 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin> MessageWriter<'a, T> {
     /// A `reason` of more than 123 bytes, or a server that closes with 1010; the socket is closed with
     /// 1011 then.
     pub fn abandon(mut self, code: CloseCode, reason: &str) -> Result<(), Error> {
-        let frame = close_frame(self.target.role(), code, reason)?;
+        let frame = close_frame(self.target.link().facts.config.role, code, reason)?;
         self.finished = true;
-        self.target.give_up(frame);
+        give_up(self.target.link(), frame);
         Ok(())
     }
 
@@ -297,7 +300,9 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin> MessageWriter<'a, T> {
     fn poll_piece(&mut self, cx: &mut Context<'_>, end: bool) -> Poll<Result<(), Error>> {
         self.check()?;
         let Self { target, kind, compress, max_frame, buffer, chunk, begun, finished, .. } = self;
-        let result = ready!(target.poll_room(cx, |core| {
+        // The last of the chunk's owners may run code of the user's when it drops: not in the socket's hands.
+        let keep = chunk.clone();
+        let result = ready!(target.poll_until(cx, |core| queue(core, |core| {
             let piece = if buffer.is_empty() {
                 chunk.split_to(chunk.len().min(*max_frame))
             } else {
@@ -312,25 +317,31 @@ impl<'a, T: AsyncRead + AsyncWrite + Unpin> MessageWriter<'a, T> {
             core.send_part(*kind, *compress, begun, piece, last)?;
             *finished = last;
             Ok(())
-        }));
+        })));
+        drop(keep);
         self.broken = result.is_err();
         Poll::Ready(result)
     }
 
+    /// Ready when everything is written.
+    fn poll_written(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.target.poll_until(cx, flush)
+    }
+
     fn check(&self) -> Result<(), Error> {
-        if self.broken || self.finished { Err(Error::new(Kind::Closed)) } else { Ok(()) }
+        if self.broken || self.finished { Err(Error::closed()) } else { Ok(()) }
     }
 }
 
-impl<T> Drop for MessageWriter<'_, T> {
+impl<S: MessageTarget> Drop for MessageWriter<S> {
     fn drop(&mut self) {
         if self.begun && !self.finished {
-            self.target.give_up(CloseCode::INTERNAL_ERROR.into());
+            give_up(self.target.link(), CloseCode::INTERNAL_ERROR.into());
         }
     }
 }
 
-impl<T> fmt::Debug for MessageWriter<'_, T> {
+impl<S: MessageTarget> fmt::Debug for MessageWriter<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MessageWriter")
             .field("kind", &self.kind)
@@ -342,7 +353,7 @@ impl<T> fmt::Debug for MessageWriter<'_, T> {
 
 /// Collects and sends as [`send_chunk`](MessageWriter::send_chunk) does. Errors are its, inside of an
 /// [`io::Error`].
-impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for MessageWriter<'_, T> {
+impl<S: MessageTarget> AsyncWrite for MessageWriter<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -365,13 +376,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for MessageWriter<'_, T> {
         if !this.finished {
             ready!(this.poll_drain(cx, true)).map_err(Error::into_io)?;
         }
-        this.target.poll_flush(cx).map_err(Error::into_io)
+        this.poll_written(cx).map_err(Error::into_io)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_finish(cx)).map_err(Error::into_io)?;
-        this.target.poll_leave(cx).map_err(Error::into_io)
+        if this.target.is_driven_by_user() {
+            // As a whole message does.
+            ready!(this.poll_written(cx)).map_err(Error::into_io)?;
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -401,9 +416,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
     pub async fn start_message(
         &mut self,
         kind: MessageKind,
-    ) -> Result<MessageWriter<'_, T>, Error> {
-        let max_frame = poll_fn(|cx| self.poll_core(cx, |core| core.longest_part())).await?;
-        Ok(MessageWriter::new(Target::Socket(self), kind, max_frame))
+    ) -> Result<MessageWriter<&mut Self>, Error> {
+        MessageWriter::begin(self, kind).await
     }
 }
 
@@ -423,110 +437,22 @@ impl Sender {
     pub async fn start_message(
         &self,
         kind: MessageKind,
-    ) -> Result<MessageWriter<'static, Half>, Error> {
+    ) -> Result<MessageWriter<SenderTurn>, Error> {
         let halves = self.halves();
         let permit = halves.gate().await?;
         // From here on the turn ends when this is dropped.
         permit.forget();
-        let turn = Turn { halves: Arc::clone(halves), place: Place::new() };
-        let handle = &halves.handle;
-        let max_frame = poll_fn(|cx| handle.poll_core(cx, |core| core.longest_part())).await?;
-        Ok(MessageWriter::new(Target::Turn(turn), kind, max_frame))
+        MessageWriter::begin(SenderTurn::new(Arc::clone(halves)), kind).await
     }
 }
 
-/// What a message is sent to.
-enum Target<'a, T> {
-    Socket(&'a mut WebSocket<T>),
-    Turn(Turn),
-}
-
-/// The turn of one message among those of a socket's [`Sender`]s, until it is dropped.
-struct Turn {
-    halves: Arc<Halves>,
-    place: Place,
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        self.halves.room.leave(&self.place);
-        self.halves.flush.leave(&self.place);
-        self.halves.open_gate();
-    }
-}
-
-impl<T: AsyncRead + AsyncWrite + Unpin> Target<'_, T> {
-    /// Calls `queue` once there is room for more in the queue.
-    fn poll_room(
-        &mut self,
-        cx: &mut Context<'_>,
-        queue: impl FnOnce(&mut Core) -> Result<(), Error>,
-    ) -> Poll<Result<(), Error>> {
-        let (shared, turn): (&Shared, _) = match self {
-            Self::Turn(turn) => (&turn.halves.handle, Some(&*turn)),
-            Self::Socket(WebSocket { inner, .. }) => match inner {
-                Inner::Session(handle, _) => (handle, None),
-                Inner::Direct(direct) => {
-                    ready!(direct.poll_ready(cx));
-                    return Poll::Ready(queue(&mut direct.core));
-                }
-            },
-        };
-        ready!(shared.poll_core(cx, |core| {
-            if core.can_send() {
-                return Poll::Ready(queue(core));
-            }
-            core.check_open()?;
-            match turn {
-                None => core.wait(Wait::Send, cx),
-                Some(turn) => turn.halves.room.wait(&turn.place, core, cx),
-            }
-            Poll::Pending
-        }))
-    }
-
-    /// Ready when everything is written.
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        match self {
-            Self::Socket(socket) => socket.poll_flush(cx),
-            Self::Turn(Turn { halves, place }) => {
-                halves.poll_flush(cx, |core, cx| halves.flush.wait(place, core, cx))
-            }
-        }
-    }
-
-    /// What a whole message does once it is queued.
-    fn poll_leave(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        match self {
-            Self::Socket(WebSocket { inner: Inner::Direct(_), .. }) => self.poll_flush(cx),
-            _ => Poll::Ready(Ok(())),
-        }
-    }
-}
-
-impl<T> Target<'_, T> {
-    /// Closes in the middle of the message.
-    fn give_up(&mut self, frame: CloseFrame) {
-        let shared: &Shared = match self {
-            Self::Turn(turn) => &turn.halves.handle,
-            Self::Socket(WebSocket { inner, .. }) => match inner {
-                Inner::Session(handle, _) => handle,
-                Inner::Direct(direct) => return direct.core.give_up(frame),
-            },
-        };
-        let frame = Cell::new(Some(frame));
-        let take = || frame.take().expect("one of the two is called, once");
-        shared.core_or_request(
-            Wake::Session,
-            |core| core.give_up(take()),
-            |requests| requests.give_up = Some(take()),
-        );
-    }
-
-    fn role(&self) -> Role {
-        match self {
-            Self::Socket(socket) => socket.role,
-            Self::Turn(turn) => turn.halves.role,
-        }
-    }
+/// Closes in the middle of a message.
+fn give_up(link: &SocketLink, frame: CloseFrame) {
+    let frame = Cell::new(Some(frame));
+    let take = || frame.take().expect("one of the two is called, once");
+    link.core_or_ask(
+        Urge::Now,
+        |core| core.give_up(take()),
+        |requests| drop(requests.give_up.get_or_insert_with(take)),
+    );
 }

@@ -6,11 +6,11 @@
 
 use bytes::Bytes;
 
-use super::{
-    core::{Core, End, Next},
-    error::{Error, Kind},
+use super::{Core, Next, ending::End};
+use crate::{
+    proto::{CloseFrame, Event, Message, MessageKind, Receiving, SendError, Violation},
+    socket::error::{Error, Kind},
 };
-use crate::proto::{CloseFrame, Event, Message, MessageKind, Receiving, SendError, Violation};
 
 /// A message that has begun to arrive.
 pub(crate) enum Begun {
@@ -35,6 +35,9 @@ pub(super) struct Incoming {
 impl Core {
     /// The next message as soon as it has begun, or the end once every message before it was taken.
     pub(crate) fn begin(&mut self) -> Option<Next<Begun>> {
+        if self.is_streak_over() {
+            return Some(Next::Yield);
+        }
         if let Some(message) = self.pop_ready() {
             return Some(Next::Message(Begun::Whole(message)));
         }
@@ -50,7 +53,7 @@ impl Core {
             self.conn.set_receiving(Receiving::Parts);
             self.incoming = Some(Box::default());
             // What its deadline allows is another matter from here on.
-            self.parts_received += 1;
+            self.parts_received = self.parts_received.wrapping_add(1);
             self.decide_later();
             return Some(Next::Message(Begun::Open(kind)));
         }
@@ -106,7 +109,7 @@ impl Core {
     pub(super) fn part_received(&mut self, part: Message, last: bool) -> bool {
         self.stats.messages_received += u64::from(last);
         self.stats.bytes_received += part.len() as u64;
-        self.parts_received += u64::from(!part.is_empty());
+        self.parts_received = self.parts_received.wrapping_add(u32::from(!part.is_empty()));
         match &mut self.incoming {
             Some(incoming) if !incoming.skipped => {
                 incoming.part = Some(part);
@@ -124,7 +127,7 @@ impl Core {
 
     /// Takes what the connection has to give without more input.
     pub(super) fn receive_rest(&mut self) {
-        while self.end().is_none() && !self.has_part() {
+        while self.over.is_none() && !self.has_part() {
             match self.conn.receive(&mut &mut [][..]) {
                 Ok(None) => break,
                 Ok(Some(Event::Message(message))) => {
@@ -158,7 +161,7 @@ impl Core {
 
     /// Changes whenever a message has arrived, or some more of one in parts.
     pub(crate) fn arrivals(&self) -> u64 {
-        self.stats.messages_received.wrapping_add(self.parts_received)
+        self.stats.messages_received.wrapping_add(self.parts_received.into())
     }
 
     /// Whoever receives waits for a whole message.
@@ -230,29 +233,29 @@ impl Core {
                 let _ = allowed;
                 self.conn.start_message(kind)
             };
-            started.map_err(send_error)?;
+            started.map_err(|error| self.explain(error))?;
             *begun = true;
             self.set_mark();
         }
         let len = part.len() as u64;
-        if last { self.conn.finish_message(part) } else { self.conn.send_part(part) }
-            .map_err(send_error)?;
+        let queued = if last { self.conn.finish_message(part) } else { self.conn.send_part(part) };
+        queued.map_err(|error| self.explain(error))?;
         self.stats.bytes_sent += len;
         if last {
             self.stats.messages_sent += 1;
             self.set_mark();
-            for message in std::mem::take(&mut self.behind) {
-                self.send(message)?;
+            for message in self.behind.take().into_iter().flat_map(|behind| *behind) {
+                self.send(&message)?;
             }
         }
         Ok(())
     }
 
     /// Sends a message that was let pass before one in parts began, behind that one.
-    pub(crate) fn send_behind(&mut self, message: Message) -> Result<(), Error> {
+    pub(crate) fn send_behind(&mut self, message: &Message) -> Result<(), Error> {
         if self.conn.is_message_open() {
             self.check_open()?;
-            self.behind.push(message);
+            self.behind.get_or_insert_default().push(message.clone());
             return Ok(());
         }
         self.send(message)
@@ -261,7 +264,7 @@ impl Core {
     /// A message in parts was given up: with a Close, because nothing else tells the peer that it is not
     /// whole.
     pub(crate) fn give_up(&mut self, frame: CloseFrame) {
-        self.behind = Vec::new();
+        self.behind = None;
         self.start_close(frame);
     }
 
@@ -270,7 +273,7 @@ impl Core {
         self.check_open()?;
         if self.conn.is_message_open() {
             // By a writer that was forgotten instead of dropped.
-            return Err(send_error(SendError::MessageOpen));
+            return Err(self.explain(SendError::MessageOpen));
         }
         Ok(self.config.limits.max_send_frame)
     }
@@ -281,10 +284,12 @@ impl Core {
     }
 }
 
-pub(super) fn send_error(error: SendError) -> Error {
-    Error::new(match error {
-        SendError::MessageOpen => Kind::Unsendable("a message in parts is not finished"),
-        SendError::InvalidUtf8 => Kind::Unsendable("text has to be UTF-8"),
-        _ => Kind::Closed,
-    })
+/// What the user is told, unless the connection is closed.
+pub(super) fn send_error(error: SendError) -> Option<Error> {
+    let why = match error {
+        SendError::MessageOpen => "a message in parts is not finished",
+        SendError::InvalidUtf8 => "text has to be UTF-8",
+        _ => return None,
+    };
+    Some(Error::new(Kind::Unsendable(why)))
 }

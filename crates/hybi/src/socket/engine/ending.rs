@@ -5,7 +5,7 @@ use std::{io, sync::Arc};
 use super::Core;
 use crate::{
     proto::{CloseFrame, Violation},
-    socket::error::{Error, Kind, Timeout},
+    socket::error::{ClosedBy, Error, Kind, Timeout},
 };
 
 /// Why nothing more will be received.
@@ -25,13 +25,20 @@ pub(crate) enum End {
     Aborted,
 }
 
+/// The end, and what came after it.
+pub(super) struct Over {
+    end: End,
+    /// What became of the transport before our last bytes were written.
+    broken: Option<End>,
+}
+
 impl End {
     /// The transport is of no more use.
     pub(crate) fn is_dead(&self) -> bool {
         matches!(self, Self::Io(_) | Self::TimedOut(_) | Self::Aborted)
     }
 
-    pub(super) fn error(&self) -> Option<Error> {
+    fn error(&self) -> Option<Error> {
         let kind = match self {
             Self::Close => return None,
             Self::Violation(violation) => Kind::Violation(*violation),
@@ -47,11 +54,11 @@ impl End {
 impl Core {
     /// Nothing more will be received, because of `end`. The first reason stands.
     pub(crate) fn finish(&mut self, end: End) {
-        if self.end.is_none() {
+        if self.over.is_none() {
             self.conn.stop_receiving();
             // With our Close on its way already there is nothing to answer.
             self.settled = self.conn.close_queued();
-            self.end = Some(end);
+            self.over = Some(Box::new(Over { end, broken: None }));
             if self.unattended {
                 self.settle();
             }
@@ -61,13 +68,17 @@ impl Core {
     /// The transport can no longer be used. What was received before stays to be taken.
     pub(crate) fn fail(&mut self, end: End) {
         debug_assert!(end.is_dead());
-        if self.end.is_some() {
-            self.broken.get_or_insert(end);
-        } else {
-            self.finish(end);
+        match &mut self.over {
+            Some(over) => drop(over.broken.get_or_insert(end)),
+            None => self.finish(end),
         }
         self.settled = true;
         self.gone = true;
+    }
+
+    /// This end gives up.
+    pub(crate) fn abort(&mut self) {
+        self.fail(End::Aborted);
     }
 
     /// The transport was ended in due form, or given up.
@@ -80,7 +91,7 @@ impl Core {
     }
 
     pub(crate) fn end(&self) -> Option<&End> {
-        self.end.as_ref()
+        self.over.as_ref().map(|over| &over.end)
     }
 
     /// The end was acted on: a Close was answered, a violation has its Close queued.
@@ -93,13 +104,14 @@ impl Core {
         if self.settled {
             return;
         }
-        match self.end {
+        match self.end() {
             None => return,
             Some(End::Close) => {
                 self.conn.answer_close();
             }
             Some(End::Violation(violation)) => {
-                self.conn.close(violation.close_frame());
+                let frame = violation.close_frame();
+                self.conn.close(frame);
             }
             Some(_) => {}
         }
@@ -111,35 +123,64 @@ impl Core {
         if std::mem::replace(&mut self.reported, true) {
             return Ok(());
         }
-        self.end.as_ref().and_then(End::error).map_or(Ok(()), Err)
+        self.end().and_then(End::error).map_or(Ok(()), Err)
     }
 
     /// Queues our Close, unless one was queued before.
     pub(crate) fn start_close(&mut self, frame: CloseFrame) {
-        if self.end.is_some() {
+        if self.over.is_some() {
             // The peer's Close or fault came first and decides the code.
             self.settle();
         } else {
-            self.conn.close(frame);
+            self.we_closed |= self.conn.close(frame);
         }
     }
 
     /// The Close that was received.
-    pub(crate) fn peer_close(&self) -> Option<Box<CloseFrame>> {
-        self.conn.close_received().cloned().map(Box::new)
+    pub(crate) fn peer_close(&self) -> Option<&CloseFrame> {
+        self.conn.close_received()
     }
 
-    /// The peer's side is over and ours is written, or the transport is gone.
+    /// What was to be said is said: the peer's side is over and ours is written, or the transport is gone.
+    /// Of a socket that moves only while it is used, the transport is to be gone.
     pub(crate) fn is_closed(&self) -> bool {
-        self.end.is_some() && self.is_flushed() || self.gone
+        self.gone || (!self.is_driven_by_user && self.over.is_some() && self.is_flushed())
+    }
+
+    /// Whether a receiver may be told of the end.
+    pub(crate) fn may_report(&self) -> bool {
+        self.gone || !self.is_driven_by_user
     }
 
     /// Why the connection did not end with both Closes, if so.
     pub(crate) fn failure(&self) -> Option<Error> {
-        match &self.end {
-            Some(End::Close) => self.broken.as_ref().and_then(End::error),
-            Some(end) => end.error(),
+        match &self.over {
             None => Some(Error::new(Kind::Disconnected)),
+            Some(over) => match &over.end {
+                End::Close => over.broken.as_ref().and_then(End::error),
+                end => end.error(),
+            },
         }
+    }
+
+    /// Whether data may still be sent.
+    pub(crate) fn check_open(&self) -> Result<(), Error> {
+        match self.end() {
+            // The failure that made the transport useless surfaces here, too.
+            Some(end) if end.is_dead() && !self.reported => Err(end.error().expect("not a Close")),
+            _ if self.gone || self.conn.close_queued() => Err(self.why_closed()),
+            _ => Ok(()),
+        }
+    }
+
+    /// What is said to who sends too late.
+    pub(super) fn why_closed(&self) -> Error {
+        let by = match self.end() {
+            _ if self.we_closed => ClosedBy::Us,
+            Some(End::Close) => ClosedBy::Peer(self.peer_close().and_then(CloseFrame::code)),
+            Some(end) => end.error().map_or(ClosedBy::Us, |error| ClosedBy::Failure(Arc::new(error))),
+            None => ClosedBy::Us,
+        };
+        Error::new(Kind::Closed(by))
     }
 }

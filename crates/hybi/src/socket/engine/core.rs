@@ -1,0 +1,582 @@
+//! Everything about one socket but its transport.
+//!
+//! Messages, the peer's Close and the peer's faults reach the user in the order in which they
+//! arrived. A Close or a fault therefore first becomes the [`End`](super::ending::End), *unsettled*. It is
+//! answered at once where nothing that was received before it waits to be taken, and otherwise when the user
+//! comes for it, so that the answers to earlier messages still go out first. Whoever does not come back is
+//! not waited for longer than the close timeout: see `deadlines`.
+
+use std::{collections::VecDeque, ops::ControlFlow, sync::Arc, task::Waker, time::Duration};
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::{
+    ending::Over,
+    keep_alive::Ping,
+    parts::{Incoming, send_error},
+    scratch::{self, Input, Scratch},
+};
+use crate::{
+    proto::{Connection, Event, Message, PingError, Role, Violation},
+    socket::{
+        config::Config,
+        error::{Error, Kind},
+        session::{Place, Wait, Waits},
+    },
+};
+
+/// What a queued message costs beside its payload.
+const MESSAGE_OVERHEAD: usize = 64;
+
+/// How much is inflated before other tasks have their turn.
+#[cfg(feature = "deflate")]
+const INFLATE_BUDGET: usize = 64 * 1024;
+
+/// How many messages one task takes before others have their turn.
+pub(super) const STREAK: u8 = 128;
+
+/// The next thing for whoever receives.
+pub(crate) enum Next<M = Message> {
+    Message(M),
+    End,
+    /// It is the turn of other tasks.
+    Yield,
+}
+
+/// How much went through a socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Data messages received, those that nobody took included.
+    pub messages_received: u64,
+    /// Bytes of their payloads.
+    pub bytes_received: u64,
+    /// Data messages sent.
+    pub messages_sent: u64,
+    /// Bytes of their payloads.
+    pub bytes_sent: u64,
+}
+
+pub(crate) struct Core {
+    /// There while nothing is under way but whole messages; the only condition of the plain paths. See
+    /// `plain`.
+    pub(super) fast: Option<Box<Scratch>>,
+    pub(crate) turn: Turn,
+    /// The task of the session, as of its last poll.
+    pub(crate) task: Waker,
+    pub(crate) waits: Waits,
+    pub(crate) conn: Connection,
+    pub(crate) config: Arc<Config>,
+    pub(crate) stats: Stats,
+    pub(super) input: Input,
+    ready: Option<Box<Ready>>,
+    /// The message that is taken in parts.
+    pub(super) incoming: Option<Box<Incoming>>,
+    /// Messages that wait for one in parts to be finished.
+    pub(super) behind: Option<Box<Vec<Message>>>,
+    /// Why nothing more will be received.
+    pub(super) over: Option<Box<Over>>,
+    /// The keep-alive's ping that is not answered.
+    pub(super) ping: Option<Box<Ping>>,
+    /// When the keep-alive sends its next one.
+    pub(super) ping_due: Option<Instant>,
+    news: Option<Box<News>>,
+    pub(super) parts_received: u32,
+    /// A further message may be queued while less than this is. Nothing while a half's flush lasts.
+    mark: usize,
+    /// Messages that may be taken before others have their turn.
+    streak: u8,
+    /// The socket moves only while its user polls an operation of it.
+    pub(crate) is_driven_by_user: bool,
+    /// The user's end is gone, or both halves of it.
+    pub(crate) is_user_gone: bool,
+    /// The user's end may outlive the session's handler.
+    pub(crate) detached: bool,
+    /// Received messages are of no more interest to anyone.
+    pub(crate) discard: bool,
+    /// Nobody is left to receive, and so nobody comes for the end.
+    pub(super) unattended: bool,
+    /// Decoding ended before the input did, so that others have their turn.
+    paused: bool,
+    /// The next poll of the session may take the plain paths.
+    pub(crate) is_calm: bool,
+    /// The end was acted on: a Close was answered, a violation has its Close queued.
+    pub(super) settled: bool,
+    pub(super) reported: bool,
+    /// Our Close came first.
+    pub(super) we_closed: bool,
+    /// Bytes went to the transport since it was last flushed.
+    pub(crate) unflushed: bool,
+    /// The transport is gone.
+    pub(super) gone: bool,
+}
+
+/// Messages that were decoded before anybody asked for them.
+#[derive(Default)]
+struct Ready {
+    queue: VecDeque<Message>,
+    size: usize,
+}
+
+/// What the world is to be told of.
+#[derive(Default)]
+pub(crate) struct News {
+    pub(crate) round_trip: Option<Duration>,
+    pub(crate) pong: Option<Bytes>,
+}
+
+/// Whether the handler is being polled, and by which session.
+#[derive(Default)]
+pub(crate) struct Turn {
+    /// The address of the session's link; 0 outside of a turn.
+    owner: usize,
+    /// That of the session whose handler polls this one.
+    outer: Option<Box<Core>>,
+    /// How often something waited in vain in this turn, with a waker that may belong to a nested `block_on`.
+    spins: u16,
+}
+
+/// In a turn that ends at all, no more operations than this wait with wakers of their own.
+const SPINS: u16 = 4096;
+
+impl Turn {
+    #[inline(always)]
+    pub(crate) fn begin(&mut self, owner: usize, outer: Option<Box<Core>>) {
+        self.owner = owner;
+        self.outer = outer;
+        self.spins = 0;
+    }
+
+    #[inline(always)]
+    pub(crate) fn end(&mut self) -> Option<Box<Core>> {
+        self.owner = 0;
+        self.outer.take()
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_of(&self, owner: usize) -> bool {
+        self.owner == owner
+    }
+
+    pub(crate) fn is_on(&self) -> bool {
+        self.owner != 0
+    }
+
+    pub(crate) fn outer(&mut self) -> Option<&mut Box<Core>> {
+        self.outer.as_mut()
+    }
+}
+
+impl Core {
+    pub(crate) fn new(config: Arc<Config>, early: &[u8]) -> Self {
+        let conn = match config.role {
+            Role::Server => Connection::server(&config.limits),
+            #[cfg(feature = "client")]
+            Role::Client => Connection::client(&config.limits),
+            #[cfg(not(feature = "client"))]
+            Role::Client => unreachable!("only `Config::client` makes this role"),
+        };
+        #[cfg(feature = "deflate")]
+        let conn = match &config.deflate {
+            Some(agreed) => {
+                let mut conn = conn.with_deflate(agreed);
+                conn.pause_after_inflating(INFLATE_BUDGET);
+                conn
+            }
+            None => conn,
+        };
+        let mut core = Self {
+            fast: None,
+            turn: Turn::default(),
+            task: Waker::noop().clone(),
+            waits: Waits::default(),
+            conn,
+            config,
+            stats: Stats::default(),
+            input: Input::owned(early.to_vec()),
+            ready: None,
+            incoming: None,
+            behind: None,
+            over: None,
+            ping: None,
+            ping_due: None,
+            news: None,
+            parts_received: 0,
+            mark: 0,
+            streak: STREAK,
+            is_driven_by_user: false,
+            is_user_gone: false,
+            detached: false,
+            discard: false,
+            unattended: false,
+            paused: false,
+            is_calm: false,
+            settled: false,
+            reported: false,
+            we_closed: false,
+            unflushed: false,
+            gone: false,
+        };
+        core.set_mark();
+        core.decide_later();
+        core
+    }
+
+    // ===== waiting =====
+
+    /// The handler, or a part of it, waits in its turn. Whether the wait is of a kind that was not seen
+    /// before: its waker is to be woken at once, outside of the turn's reach.
+    ///
+    /// A part of the handler that has a waker of its own, as the futures of a `FuturesUnordered` have, is
+    /// polled again in a later turn. A `block_on` in the handler polls at once, and again and again, because
+    /// the turn cannot end: that is how it is told from the others.
+    pub(crate) fn wait_in_turn(
+        &mut self,
+        wait: Wait,
+        place: &mut Option<Place>,
+        waker: &Waker,
+    ) -> Result<bool, Error> {
+        if self.task.will_wake(waker) {
+            self.waits.add_own(wait);
+            return Ok(false);
+        }
+        let is_new = !self.waits.yields_with(waker);
+        if is_new {
+            self.turn.spins += 1;
+            if self.turn.spins >= SPINS {
+                return Err(Error::new(Kind::Blocked));
+            }
+        }
+        let place = *place.get_or_insert_with(Place::new);
+        self.waits.add(wait, place, waker, true);
+        Ok(is_new)
+    }
+
+    /// The user's end is dropped, or both halves of it are. The session closes the socket, unless the handler
+    /// has ended as well.
+    pub(crate) fn drop_user(&mut self) {
+        self.is_user_gone = true;
+    }
+
+    // ===== receiving =====
+
+    /// The next message, or the end once every message before it was taken.
+    pub(crate) fn next(&mut self) -> Option<Next> {
+        if self.is_streak_over() {
+            return Some(Next::Yield);
+        }
+        // The decision may have made whole what waited for it, and that is before the rest of the input.
+        let message = self.pop_ready().or_else(|| self.decode()).or_else(|| {
+            self.decide_for_messages().then(|| self.pop_ready().or_else(|| self.decode())).flatten()
+        });
+        if message.is_none() {
+            self.streak = STREAK;
+        }
+        message.map(Next::Message).or_else(|| self.is_over().then_some(Next::End))
+    }
+
+    /// Whether so many messages were taken one after the other that it is the turn of other tasks.
+    pub(super) fn is_streak_over(&mut self) -> bool {
+        let left = self.streak.checked_sub(1);
+        self.streak = left.unwrap_or(STREAK);
+        left.is_none()
+    }
+
+    #[inline]
+    pub(super) fn pop_ready(&mut self) -> Option<Message> {
+        let ready = self.ready.as_mut()?;
+        let message = ready.queue.pop_front()?;
+        ready.size -= message.len() + MESSAGE_OVERHEAD;
+        if ready.queue.is_empty() {
+            self.ready = None;
+        }
+        Some(message)
+    }
+
+    /// Nothing more will be received.
+    pub(super) fn is_over(&self) -> bool {
+        self.over.is_some() || self.gone
+    }
+
+    /// Decodes input up to the next message that is of interest, or the next part.
+    pub(super) fn decode(&mut self) -> Option<Message> {
+        while self.over.is_none() && !self.input.is_empty() {
+            let mut rest = self.input.bytes();
+            let before = rest.len();
+            let event = self.conn.receive(&mut rest);
+            let used = before - rest.len();
+            self.input.consume(used);
+            if let Ok(Some(Event::Message(message))) = event {
+                if self.admit(&message) {
+                    return Some(message);
+                }
+            } else if self.handle_other(event).is_break() {
+                break;
+            }
+        }
+        if self.incoming.is_some() {
+            self.receive_rest();
+        }
+        None
+    }
+
+    /// Counts a message. Whether anyone wants it.
+    #[inline]
+    pub(super) fn admit(&mut self, message: &Message) -> bool {
+        self.stats.messages_received += 1;
+        self.stats.bytes_received += message.len() as u64;
+        // After our Close the peer's messages are a courtesy: they are delivered to whoever still
+        // receives, and do not stand between us and the peer's Close. Once one is lost, so are
+        // those behind it.
+        if self.conn.close_queued() && self.is_read_ahead_full() {
+            self.discard_incoming();
+        }
+        !self.discard
+    }
+
+    /// Acts on everything but messages. Breaks where nothing more is to be decoded for now.
+    #[inline(never)]
+    pub(super) fn handle_other(
+        &mut self,
+        event: Result<Option<Event>, Violation>,
+    ) -> ControlFlow<()> {
+        match event {
+            Ok(Some(Event::Part { part, last })) => {
+                if self.part_received(part, last) {
+                    return ControlFlow::Break(());
+                }
+            }
+            Ok(Some(Event::Close(_))) => self.finish(super::ending::End::Close),
+            Ok(Some(Event::Pong(payload))) => self.pong_received(payload),
+            Ok(Some(_)) => {}
+            // What is left of the input waits for a decision, or so much was inflated that it is the turn
+            // of others.
+            Ok(None) => {
+                self.paused |= !self.input.is_empty() && !self.conn.is_held();
+                return ControlFlow::Break(());
+            }
+            Err(violation) => self.finish(super::ending::End::Violation(violation)),
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Decodes input that nobody asked for yet, as far as the read-ahead goes, so that pings and
+    /// the end behind it are seen; keeps the rest.
+    pub(crate) fn read_ahead(&mut self) {
+        let unasked = !self.waits.is_waited_for(Wait::Recv);
+        let closing = self.conn.close_queued();
+        if unasked && !closing && self.wants_messages() {
+            self.decide_later();
+        }
+        while (!self.is_read_ahead_full() || closing) && !self.has_part() {
+            if let Some(message) = self.decode() {
+                self.push_ready(message);
+            } else if !(closing && unasked && self.conn.is_held() && self.decide_for_messages()) {
+                // A message that nobody came for is between us and the peer's Close otherwise.
+                break;
+            }
+        }
+        if self.over.is_some() {
+            self.input = Input::default();
+            if self.ready.is_none() && !self.has_part() {
+                // Nothing is before it (RFC 6455 section 5.5.1: as soon as practical).
+                self.settle();
+            }
+        }
+        self.input.keep();
+    }
+
+    /// Lets go of the thread's buffer.
+    pub(crate) fn keep_input(&mut self) {
+        self.input.keep();
+    }
+
+    pub(super) fn push_ready(&mut self, message: Message) {
+        let ready = self.ready.get_or_insert_default();
+        ready.size += message.len() + MESSAGE_OVERHEAD;
+        ready.queue.push_back(message);
+    }
+
+    pub(super) fn has_ready(&self) -> bool {
+        self.ready.is_some()
+    }
+
+    /// Bytes of input wait to be decoded.
+    pub(super) fn has_input(&self) -> bool {
+        !self.input.is_empty()
+    }
+
+    fn is_read_ahead_full(&self) -> bool {
+        // One message is read in any case: it may be what the user waits for.
+        self.ready.as_ref().is_some_and(|ready| ready.size >= self.config.limits.read_ahead)
+    }
+
+    /// Whether the transport should be read.
+    pub(crate) fn wants_input(&self) -> bool {
+        self.input.is_empty() && self.can_go_on()
+    }
+
+    /// Whether nothing that was received has to be taken before more is decoded or read.
+    pub(super) fn can_go_on(&self) -> bool {
+        self.over.is_none()
+            && !self.has_part()
+            && !self.conn.is_held()
+            && (!self.is_read_ahead_full() || self.conn.close_queued())
+    }
+
+    /// Whether decoding ended before the input did, so that others have their turn.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// As [`is_paused`](Self::is_paused), for who goes on in another turn.
+    pub(crate) fn take_pause(&mut self) -> bool {
+        std::mem::take(&mut self.paused)
+    }
+
+    /// What is decoded is enough for this turn.
+    pub(crate) fn pause(&mut self) {
+        self.paused = true;
+    }
+
+    /// Bytes that were read into the thread's buffer.
+    pub(crate) fn set_input(&mut self, input: Input) {
+        debug_assert!(self.input.is_empty());
+        self.input = input;
+    }
+
+    /// `n` bytes that were read into the space that the connection gave.
+    pub(crate) fn payload_received(&mut self, n: usize) {
+        match self.conn.payload_received(n) {
+            Ok(Some(Event::Message(message))) => {
+                if self.admit(&message) {
+                    self.push_ready(message);
+                }
+            }
+            event => drop(self.handle_other(event)),
+        }
+    }
+
+    /// Nobody will take what is received: drop it, and what follows.
+    pub(crate) fn discard_received(&mut self) {
+        self.discard_incoming();
+        self.ready = None;
+        // What is in the middle of the input may be the peer's Close.
+        self.read_ahead();
+    }
+
+    /// Nobody is left to receive.
+    pub(crate) fn leave_unattended(&mut self) {
+        self.unattended = true;
+        self.discard_received();
+        self.settle();
+    }
+
+    // ===== sending =====
+
+    /// Whether a further message may be queued.
+    pub(crate) fn can_send(&self) -> bool {
+        self.conn.queued() < self.mark
+    }
+
+    /// Lets no further message in before everything is written. Without this, who flushes would
+    /// have to wait for a moment in which nobody else has sent anything.
+    ///
+    /// Ends by itself. The caller waits for the flush.
+    pub(crate) fn hold_back(&mut self) {
+        self.mark = 0;
+    }
+
+    /// Sets the mark to what it is when nothing is held back.
+    pub(super) fn set_mark(&mut self) {
+        let mark = self.config.limits.output_mark;
+        // Between whole messages there may be one of any length in the queue beyond the mark. Parts come
+        // without end, and half of it is enough to keep the transport busy.
+        let mark = if self.conn.is_message_open() { mark / 2 } else { mark };
+        // One is taken in any case.
+        self.mark = mark.max(1);
+    }
+
+    /// Queues a message. It is the caller's to drop, who does so where nothing of the socket is held.
+    pub(crate) fn send(&mut self, message: &Message) -> Result<(), Error> {
+        self.check_open()?;
+        self.lend_output();
+        self.conn.send_ref(message).map_err(|error| self.explain(error))?;
+        self.count_sent(message);
+        Ok(())
+    }
+
+    #[cfg(feature = "deflate")]
+    pub(crate) fn send_uncompressed(&mut self, message: &Message) -> Result<(), Error> {
+        self.check_open()?;
+        self.lend_output();
+        self.conn.send_uncompressed(message.clone()).map_err(|error| self.explain(error))?;
+        self.count_sent(message);
+        Ok(())
+    }
+
+    #[inline]
+    pub(super) fn count_sent(&mut self, message: &Message) {
+        self.stats.messages_sent += 1;
+        self.stats.bytes_sent += message.len() as u64;
+    }
+
+    pub(super) fn explain(&self, error: crate::proto::SendError) -> Error {
+        send_error(error).unwrap_or_else(|| self.why_closed())
+    }
+
+    pub(crate) fn ping(&mut self, payload: Bytes) -> Result<(), Error> {
+        self.check_open()?;
+        self.lend_output();
+        self.conn.ping(payload).map_err(|error| match error {
+            PingError::TooLong => {
+                Error::new(Kind::Unsendable("a ping carries at most 125 bytes"))
+            }
+            PingError::Closed => self.why_closed(),
+        })
+    }
+
+    /// `None` while something is left to be written.
+    pub(crate) fn flushed(&self) -> Option<Result<(), Error>> {
+        if !self.conn.has_output() && !self.unflushed {
+            return Some(Ok(()));
+        }
+        self.gone.then(|| Err(self.failure().unwrap_or_else(|| self.why_closed())))
+    }
+
+    /// Nothing is left to be written, or nothing can be.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.gone || (!self.conn.has_output() && !self.unflushed)
+    }
+
+    pub(super) fn lend_output(&mut self) {
+        if !self.conn.has_output() {
+            self.conn.give_buffer(scratch::take_write());
+        }
+    }
+
+    /// Hands the output buffer to the next socket of this thread.
+    pub(crate) fn release_output(&mut self) {
+        if let Some(buffer) = self.conn.take_buffer() {
+            scratch::give_write(buffer);
+        }
+    }
+
+    /// Changes whenever a message was received or sent, or a part of one.
+    pub(super) fn traffic(&self) -> u64 {
+        let sent = self.stats.messages_sent.wrapping_add(self.stats.bytes_sent);
+        self.arrivals().wrapping_add(sent)
+    }
+
+    // ===== news =====
+
+    pub(super) fn news(&mut self) -> &mut News {
+        self.news.get_or_insert_default()
+    }
+
+    #[inline]
+    pub(crate) fn take_news(&mut self) -> Option<Box<News>> {
+        self.news.take()
+    }
+}

@@ -1,0 +1,212 @@
+//! The session of a socket that has no handler: it moves only while an operation of the socket is polled.
+
+use std::{
+    future::Future,
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll, Wake, Waker},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    task::yield_now,
+};
+
+use super::{Session, Step, turn::SocketLink, waits::Wait};
+use crate::socket::{
+    BoxError,
+    config::Config,
+    engine::{Core, Driver, Watch},
+    error::Error,
+};
+
+/// The handler of a session that has none.
+pub(crate) type NoHandler = std::future::Ready<Result<(), BoxError>>;
+
+pub(crate) struct Own<T> {
+    /// Never locked: it makes the socket `Sync` for transports that are not.
+    session: Mutex<Session<T, NoHandler>>,
+    tasks: Arc<Tasks>,
+    /// `tasks` as the transport sees them.
+    waker: Waker,
+}
+
+/// The tasks that use the socket. Receiving and sending may be polled by two, when a lock splits the
+/// socket; the transport has one slot for readiness to write, which both need.
+#[derive(Default)]
+struct Tasks(Mutex<[Option<Waker>; 2]>);
+
+impl Tasks {
+    fn register(&self, wait: Wait, cx: &Context<'_>) {
+        let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let task = &mut tasks[usize::from(wait == Wait::Recv)];
+        let old = match task {
+            Some(waker) if waker.will_wake(cx.waker()) => None,
+            task => task.replace(cx.waker().clone()),
+        };
+        drop(tasks);
+        drop(old);
+    }
+
+    /// Wakes the task that does not wait for `wait`.
+    fn wake_other(&self, wait: Wait) {
+        let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let other = tasks[usize::from(wait != Wait::Recv)].take();
+        drop(tasks);
+        other.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Wake for Tasks {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let tasks = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        tasks.into_iter().flatten().for_each(Waker::wake);
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Own<T> {
+    pub(crate) fn new(io: T, early: &[u8], config: Arc<Config>) -> (Arc<SocketLink>, Box<Self>) {
+        let mut core = Box::new(Core::new(Arc::clone(&config), early));
+        core.is_driven_by_user = true;
+        let link = SocketLink::of(config);
+        let session = Session {
+            driver: Driver::new(io),
+            core: Some(core),
+            link: Arc::clone(&link),
+            handler: None,
+            handler_end: None,
+        };
+        let tasks = Arc::new(Tasks::default());
+        let waker = Waker::from(Arc::clone(&tasks));
+        (link, Box::new(Self { session: Mutex::new(session), tasks, waker }))
+    }
+
+    /// The session, to be driven by a task.
+    pub(crate) fn into_session(self) -> Session<T, NoHandler> {
+        let mut session = self.session.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if let Some(core) = &mut session.core {
+            core.is_driven_by_user = false;
+        }
+        session
+    }
+
+    /// Gives the core to `f`.
+    pub(crate) fn with_core<R>(&mut self, f: impl FnOnce(&mut Core) -> R) -> R {
+        let session = self.session.get_mut().unwrap_or_else(PoisonError::into_inner);
+        f(session.begin_own())
+    }
+
+    /// Polls an operation until `f` gives something, and drives the session meanwhile.
+    pub(crate) fn poll_until<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut f: impl FnMut(&mut Core) -> Step<Result<R, Error>>,
+    ) -> Poll<Result<R, Error>> {
+        let session = self.session.get_mut().unwrap_or_else(PoisonError::into_inner);
+        session.begin_own();
+        let Session { driver, core: Some(core), link, .. } = session else {
+            unreachable!("begun is with a core")
+        };
+        let mut own = Context::from_waker(&self.waker);
+        let mut waits = None;
+        let mut moved = false;
+        let polled = loop {
+            match f(core) {
+                Step::Done(result) => break Poll::Ready(result),
+                Step::Yield => {
+                    driver.rest();
+                    let _ = pin!(yield_now()).poll(cx);
+                    break Poll::Pending;
+                }
+                Step::Wait(wait) => {
+                    if waits.is_none() {
+                        self.tasks.register(wait, cx);
+                        waits = Some(wait);
+                    }
+                    if !driver.step(core, wait, &mut own) {
+                        driver.rest();
+                        break Poll::Pending;
+                    }
+                    moved = true;
+                }
+            }
+        };
+        core.keep_input();
+        link.facts.publish(core, driver.is_done());
+        if let Some(wait) = waits.filter(|_| moved) {
+            // What it waits for may have happened here.
+            self.tasks.wake_other(wait);
+        }
+        polled
+    }
+
+    /// Writes what can be written now: a pong does not wait for the next call.
+    pub(crate) fn write(&mut self) {
+        let session = self.session.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Session { driver, core: Some(core), .. } = session {
+            let _ = driver.poll_flush(core, &mut Context::from_waker(&self.waker));
+        }
+    }
+
+    /// Drops the transport at once.
+    pub(crate) fn abort(&mut self) {
+        let session = self.session.get_mut().unwrap_or_else(PoisonError::into_inner);
+        session.begin_own();
+        if let Session { driver, core: Some(core), link, .. } = session {
+            driver.abort(core);
+            link.facts.publish(core, true);
+        }
+        // Another task may wait in an operation.
+        self.waker.wake_by_ref();
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Session<T, NoHandler> {
+    /// Sees to what was asked since the last operation.
+    fn begin_own(&mut self) -> &mut Core {
+        let link = Arc::clone(&self.link);
+        let (mut core, requests) = link.begin(self.core.take());
+        if let Some(requests) = requests {
+            self.apply(&mut core, *requests);
+        }
+        self.core.insert(core)
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
+    /// One round for an operation that waits. Whether anything has moved.
+    ///
+    /// Whoever does not wait for messages has those read ahead that the peer sends meanwhile, so that two
+    /// ends that both push do not wait for each other as long as both receive at all.
+    fn step(&mut self, core: &mut Core, wait: Wait, cx: &mut Context<'_>) -> bool {
+        let before = core.conn.queued();
+        let flushed = core.is_flushed();
+        let _ = self.poll_flush(core, cx);
+        let mut moved = core.conn.queued() != before || core.is_flushed() != flushed;
+        let receives = wait == Wait::Recv;
+        if !receives {
+            // A reader that is still wanted would be borrowing the socket.
+            core.skip();
+        }
+        let fills = core.wants_input() || (receives && core.is_paused());
+        if fills && self.poll_fill(core, cx).is_ready() {
+            if !receives {
+                core.read_ahead();
+            }
+            moved = true;
+        } else if !receives && core.is_paused() && self.poll_budget(cx).is_ready() {
+            self.exhaust();
+            core.take_pause();
+            core.read_ahead();
+            moved = true;
+        }
+        moved |= self.poll_end(core, cx);
+        // What has arrived or can be written counts, however late the user comes back.
+        let watch = Watch { knows_waker: true, handler: false };
+        moved || self.poll_deadlines(core, watch, cx).is_ready()
+    }
+}
