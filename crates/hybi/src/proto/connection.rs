@@ -16,6 +16,8 @@ use super::violation::Violation;
 
 #[cfg(feature = "deflate")]
 mod compressed;
+#[cfg(feature = "tokio")]
+mod plain;
 
 /// Which end of the connection this is. Clients mask what they send (RFC 6455 section 5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -23,6 +23,8 @@ use super::utf8::{CutCharacter, InvalidUtf8};
 
 #[cfg(feature = "deflate")]
 mod compressed;
+#[cfg(feature = "tokio")]
+mod whole;
 
 /// From this length on a payload is written from where it lies instead of being copied.
 const LARGE: usize = 16 * 1024;

@@ -104,6 +104,15 @@ fn compressed(payload: &[u8]) -> Vec<u8> {
 
 // ===== receiving =====
 
+/// The plain path of the socket knows no compression.
+#[cfg(feature = "tokio")]
+#[test]
+fn a_connection_with_compression_is_never_plain() {
+    assert!(!deflating(Role::Server, &Limits::default(), &eager()).is_plain());
+    let rarely = agreed(&Deflate::new().threshold(1 << 30));
+    assert!(!deflating(Role::Server, &Limits::default(), &rarely).is_plain());
+}
+
 /// D-13, D-15, D-16, D-17, D-18, D-23
 #[test]
 fn compressed_messages_are_inflated_however_they_are_framed_and_cut() {
