@@ -135,7 +135,7 @@ impl Connection {
     /// leaves the rest in `input`. Call it until it gives `None`. Input that is left then waits for a
     /// decision: see [`is_held`](Self::is_held).
     ///
-    /// Payloads are unmasked in place, so what was taken is garbage afterwards. Pings are answered here:
+    /// Payloads may be unmasked in place, so what was taken is garbage afterwards. Pings are answered here:
     /// the pong is queued when the event is returned.
     ///
     /// # Errors
@@ -147,7 +147,7 @@ impl Connection {
     #[inline(always)]
     pub fn receive(&mut self, input: &mut &mut [u8]) -> Result<Option<Event>, Violation> {
         match self.decoder.receive_whole(input) {
-            Some(result) => result.map(Some),
+            Some(event) => Ok(Some(event)),
             None => self.receive_any(input),
         }
     }

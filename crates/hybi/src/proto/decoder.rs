@@ -348,12 +348,11 @@ impl Decoder {
         let first = opcode != OpCode::Continuation;
         if whole && fin && first && !compressed && frame.missing <= self.max_message {
             let payload = unmasked(frame, take(input, frame.missing));
-            let event = self.whole_message(opcode == OpCode::Text, payload)?;
-            return Ok(Some(match event {
-                Event::Message(part) if self.receiving == Receiving::Parts => {
-                    Event::Part { part, last: true }
-                }
-                event => event,
+            let message = whole::whole_message(opcode == OpCode::Text, payload)?;
+            return Ok(Some(if self.receiving == Receiving::Parts {
+                Event::Part { part: message, last: true }
+            } else {
+                Event::Message(message)
             }));
         }
         if !opcode.is_control() {
