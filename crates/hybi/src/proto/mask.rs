@@ -118,6 +118,10 @@ impl Key {
 
 pub(super) use self::keys::MaskKeys;
 
+/// The operating system gave no random bytes.
+#[derive(Debug)]
+pub(super) struct NoKey;
+
 /// Keys from the operating system's generator, one for each frame.
 ///
 /// The random bytes are fetched in batches that all connections of a thread share: a system call per frame
@@ -126,6 +130,8 @@ pub(super) use self::keys::MaskKeys;
 #[cfg(feature = "client")]
 mod keys {
     use std::cell::RefCell;
+
+    use super::NoKey;
 
     const BATCH: usize = 1024;
 
@@ -137,10 +143,6 @@ mod keys {
     thread_local! {
         static BYTES: RefCell<Batch> = const { RefCell::new(Batch { bytes: [0; BATCH], used: BATCH }) };
     }
-
-    /// The operating system gave no random bytes.
-    #[derive(Debug)]
-    pub(in crate::proto) struct NoKey;
 
     #[derive(Debug, Default)]
     pub(in crate::proto) struct MaskKeys {
@@ -181,13 +183,13 @@ mod keys {
 /// Without clients there are no keys: the type has no value.
 #[cfg(not(feature = "client"))]
 mod keys {
-    use std::convert::Infallible;
+    use super::NoKey;
 
     #[derive(Debug)]
     pub(in crate::proto) enum MaskKeys {}
 
     impl MaskKeys {
-        pub(in crate::proto) fn next(&mut self) -> Result<[u8; 4], Infallible> {
+        pub(in crate::proto) fn next(&mut self) -> Result<[u8; 4], NoKey> {
             match *self {}
         }
     }

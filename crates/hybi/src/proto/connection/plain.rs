@@ -6,7 +6,7 @@
 use super::{Connection, Message};
 use crate::proto::outbox::Outbox;
 
-#[cfg_attr(not(test), allow(dead_code, reason = "the socket does not take the plain path yet"))]
+#[allow(dead_code, reason = "the socket does not take the plain path yet")]
 impl Connection {
     /// Whether the plain path may be taken: [`receive_plain`](Self::receive_plain) on input,
     /// [`send_plain`](Self::send_plain) for output.
