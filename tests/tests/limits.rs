@@ -143,10 +143,15 @@ async fn the_fragments_of_a_message_are_counted() {
 
 /// G-07
 #[tokio::test]
-async fn long_messages_are_sent_in_frames_of_the_configured_length() {
-    for (limits, length) in
-        [(Limits::default(), 64 * 1024), (Limits::default().max_send_frame(1000), 1000)]
-    {
+async fn long_messages_are_sent_in_one_frame_or_in_frames_of_the_configured_length() {
+    let addr = serve(WebSocketLayer::new(handler_fn(echo))).await;
+    let mut client = Client::open(addr, "/").await;
+    for length in [64 * 1024, 64 * 1024 + 1, 1 << 20] {
+        client.send_frame(0x82, &vec![7; length]).await;
+        assert!(client.recv().await == (0x82, vec![7; length]), "{length}");
+    }
+    for length in [64 * 1024, 1000] {
+        let limits = Limits::default().max_send_frame(length);
         let addr = serve(WebSocketLayer::new(handler_fn(echo)).limits(limits)).await;
         let mut client = Client::open(addr, "/").await;
         client.send_frame(0x82, &vec![7; length]).await;

@@ -4,7 +4,7 @@
 use std::{future::pending, io::Write as _};
 
 use hybi::{
-    proto::{Deflate, DeflateParameters, Limits},
+    proto::{Deflate, DeflateParameters},
     socket::{BoxError, Config, Session, WebSocket},
 };
 use tests::{
@@ -50,9 +50,7 @@ async fn settle() {
 /// What a client compresses, of data that does not get longer by it and fills every window.
 async fn compressed(payload: &[u8]) -> Vec<u8> {
     let (io, mut peer) = tokio::io::duplex(1 << 20);
-    let config = Config::server()
-        .limits(Limits::default().max_send_frame(1 << 20))
-        .deflate(Some(agreed(&Deflate::new())));
+    let config = Config::server().deflate(Some(agreed(&Deflate::new())));
     WebSocket::new(io, config).send(payload).await.unwrap();
     let mut wire = Vec::new();
     peer.read_to_end(&mut wire).await.unwrap();

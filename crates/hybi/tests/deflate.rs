@@ -46,8 +46,7 @@ fn text(n: usize) -> String {
 /// The payload of a message as one end compresses it.
 async fn compressed(payload: impl Into<Message>) -> Vec<u8> {
     let (io, mut peer) = Peer::pair(1 << 20);
-    let config = server(&forgetful()).limits(Limits::default().max_send_frame(1 << 20));
-    WebSocket::new(io, config).send(payload).await.expect("the pipe is long enough");
+    WebSocket::new(io, server(&forgetful())).send(payload).await.expect("the pipe is long enough");
     let (first, payload) = peer.recv().await;
     assert_eq!(first & 0xf0, 0xc0);
     payload

@@ -113,7 +113,8 @@ impl Pair {
     fn new(input: &mut Input<'_>, agreed: Option<(DeflateParameters, DeflateParameters)>) -> Self {
         let max_send_frame = match input.byte() {
             n @ 0..128 => usize::from(n) * 8 + 1,
-            n => usize::from(n) * 100,
+            n @ 128..255 => usize::from(n) * 100,
+            255 => usize::MAX,
         };
         let parts = input.byte();
         let limits = Limits::default().max_send_frame(max_send_frame).max_fragments(1 << 20);

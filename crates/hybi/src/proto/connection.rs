@@ -16,6 +16,8 @@ use super::violation::Violation;
 
 #[cfg(feature = "deflate")]
 mod compressed;
+#[cfg(feature = "tokio")]
+mod plain;
 
 /// Which end of the connection this is. Clients mask what they send (RFC 6455 section 5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -133,7 +135,7 @@ impl Connection {
     /// leaves the rest in `input`. Call it until it gives `None`. Input that is left then waits for a
     /// decision: see [`is_held`](Self::is_held).
     ///
-    /// Payloads are unmasked in place, so what was taken is garbage afterwards. Pings are answered here:
+    /// Payloads may be unmasked in place, so what was taken is garbage afterwards. Pings are answered here:
     /// the pong is queued when the event is returned.
     ///
     /// # Errors
@@ -145,7 +147,7 @@ impl Connection {
     #[inline(always)]
     pub fn receive(&mut self, input: &mut &mut [u8]) -> Result<Option<Event>, Violation> {
         match self.decoder.receive_whole(input) {
-            Some(result) => result.map(Some),
+            Some(event) => Ok(Some(event)),
             None => self.receive_any(input),
         }
     }

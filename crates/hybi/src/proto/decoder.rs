@@ -3,7 +3,6 @@
 use std::mem;
 
 use bytes::{Bytes, BytesMut};
-use bytestring::ByteString;
 
 use super::assembly::Assembly;
 use super::close::parse_close;
@@ -17,6 +16,7 @@ use super::violation::Violation;
 mod direct;
 #[cfg(feature = "deflate")]
 mod inflated;
+mod whole;
 
 /// A part is given out from this length on; a shorter one first gathers what else is in the input, so
 /// that a message in tiny frames does not become as many tiny parts.
@@ -164,62 +164,6 @@ impl Decoder {
         } else {
             None
         }
-    }
-
-    /// Takes a message that is in `input` whole and in one frame, by far the most common case; `None`
-    /// leaves everything else, faults included, to [`receive`](Self::receive).
-    #[inline(always)]
-    pub(super) fn receive_whole(
-        &mut self,
-        input: &mut &mut [u8],
-    ) -> Option<Result<Event, Violation>> {
-        if !matches!(self.stage, Stage::Header) || self.header_len > 0 || self.fragments > 0 {
-            return None;
-        }
-        let &[first @ (frame::TEXT | frame::BINARY), second, ref rest @ ..] = &**input else {
-            return None;
-        };
-        // A wrong mask bit makes a length of 128 and more.
-        let (len, mut at) = match second ^ self.mask_bit {
-            len @ 0..=125 => (usize::from(len), 2),
-            126 => match rest.first_chunk() {
-                Some(len) if len[0] > 0 || len[1] > 125 => (u16::from_be_bytes(*len).into(), 4),
-                _ => return None,
-            },
-            _ => return None,
-        };
-        // No wrap: it is at most 65,535.
-        if len as isize > self.max_whole {
-            return None;
-        }
-        let mut key = None;
-        if self.mask_bit != 0 {
-            key = Some(*input.get(at..)?.first_chunk()?);
-            at += 4;
-        }
-        if input.len() - at < len {
-            return None;
-        }
-        let payload = &mut take(input, at + len)[at..];
-        if let Some(key) = key {
-            mask(payload, key, 0);
-        }
-        Some(self.whole_message(first == frame::TEXT, payload))
-    }
-
-    /// A message that is there whole: the one copy is out of the input.
-    #[inline(always)]
-    fn whole_message(&mut self, is_text: bool, payload: &[u8]) -> Result<Event, Violation> {
-        let message = if is_text {
-            let Ok(text) = simdutf8::basic::from_utf8(payload) else {
-                self.stop();
-                return Err(Violation::TextUtf8);
-            };
-            Message::Text(ByteString::from(text))
-        } else {
-            Message::Binary(Bytes::copy_from_slice(payload))
-        };
-        Ok(Event::Message(message))
     }
 
     /// Takes bytes from the front of `input` until an event is complete or the input is used up.
@@ -404,12 +348,11 @@ impl Decoder {
         let first = opcode != OpCode::Continuation;
         if whole && fin && first && !compressed && frame.missing <= self.max_message {
             let payload = unmasked(frame, take(input, frame.missing));
-            let event = self.whole_message(opcode == OpCode::Text, payload)?;
-            return Ok(Some(match event {
-                Event::Message(part) if self.receiving == Receiving::Parts => {
-                    Event::Part { part, last: true }
-                }
-                event => event,
+            let message = whole::whole_message(opcode == OpCode::Text, payload)?;
+            return Ok(Some(if self.receiving == Receiving::Parts {
+                Event::Part { part: message, last: true }
+            } else {
+                Event::Message(message)
             }));
         }
         if !opcode.is_control() {

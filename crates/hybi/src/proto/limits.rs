@@ -1,6 +1,7 @@
 //! How much a connection may hold.
 
-/// Bounds on what one connection receives and holds. Nothing is unlimited by default.
+/// Bounds on what one connection receives and holds, and on the frames that it sends. Nothing that it holds is
+/// unlimited by default.
 ///
 /// A builder by value:
 ///
@@ -16,7 +17,7 @@ pub struct Limits {
     pub(crate) max_message: usize,
     pub(crate) max_frame: Option<usize>,
     pub(crate) max_fragments: Option<usize>,
-    pub(crate) max_send_frame: usize,
+    pub(crate) max_send_frame: Option<usize>,
     pub(crate) output_mark: usize,
     pub(crate) read_ahead: usize,
     pub(crate) linger_bytes: usize,
@@ -28,7 +29,7 @@ impl Default for Limits {
             max_message: 1024 * 1024,
             max_frame: None,
             max_fragments: None,
-            max_send_frame: 64 * 1024,
+            max_send_frame: None,
             output_mark: 64 * 1024,
             read_ahead: 64 * 1024,
             linger_bytes: 256 * 1024,
@@ -76,14 +77,18 @@ impl Limits {
         self
     }
 
-    /// The longest data frame that is sent, in bytes of payload. Default: 64 KiB; one byte is the
-    /// least.
+    /// The longest data frame that is sent, in bytes of payload. Default: none, so that a message is one
+    /// frame; one byte is the least.
     ///
-    /// A longer message is cut into frames of this length, between which pings and pongs can pass. The
-    /// peer sees one message, however it is cut.
+    /// A longer message is cut into frames of this length, and so is a longer part of a message that is sent
+    /// in parts. Between frames, and only there, pings and pongs can pass. The peer sees one message, however
+    /// it is cut.
+    ///
+    /// A limit keeps a large message to a slow peer from holding up the pongs that the peer waits for. It
+    /// costs both ends some work for each frame.
     #[must_use]
     pub fn max_send_frame(mut self, bytes: usize) -> Self {
-        self.max_send_frame = bytes.max(1);
+        self.max_send_frame = Some(bytes.max(1));
         self
     }
 
@@ -143,7 +148,8 @@ impl Limits {
                 .then(|| self.frame_limit().min(other.frame_limit())),
             max_fragments: either_sets(self.max_fragments, other.max_fragments)
                 .then(|| self.fragment_limit().min(other.fragment_limit())),
-            max_send_frame: self.max_send_frame.min(other.max_send_frame),
+            max_send_frame: either_sets(self.max_send_frame, other.max_send_frame)
+                .then(|| self.send_frame_limit().min(other.send_frame_limit())),
             output_mark: self.output_mark.min(other.output_mark),
             read_ahead: self.read_ahead.min(other.read_ahead),
             linger_bytes: self.linger_bytes.min(other.linger_bytes),
@@ -168,9 +174,9 @@ impl Limits {
         self.fragment_limit()
     }
 
-    /// The value of [`max_send_frame`](Self::max_send_frame).
+    /// The value of [`max_send_frame`](Self::max_send_frame), if it was set.
     #[must_use]
-    pub fn get_max_send_frame(&self) -> usize {
+    pub fn get_max_send_frame(&self) -> Option<usize> {
         self.max_send_frame
     }
 
@@ -197,6 +203,11 @@ impl Limits {
         self.max_frame.unwrap_or(self.max_message)
     }
 
+    /// The limit on a sent frame.
+    pub(crate) fn send_frame_limit(&self) -> usize {
+        self.max_send_frame.unwrap_or(usize::MAX)
+    }
+
     /// The limit on the frames of a received message, the default resolved.
     pub(crate) fn fragment_limit(&self) -> usize {
         self.max_fragments.unwrap_or_else(|| (self.max_message / 64).max(1024))
@@ -214,7 +225,7 @@ mod tests {
         assert_eq!(limits.max_message, 1 << 20);
         assert_eq!(limits.frame_limit(), 1 << 20);
         assert_eq!(limits.fragment_limit(), 16_384);
-        assert_eq!(limits.max_send_frame, 1 << 16);
+        assert_eq!(limits.max_send_frame, None, "of ours, and it bounds nothing that is held");
         assert_eq!(limits.output_mark, 1 << 16);
         assert_eq!(limits.read_ahead, 1 << 16);
         assert_eq!(limits.linger_bytes, 1 << 18);
@@ -233,7 +244,7 @@ mod tests {
     fn what_was_set_can_be_read() {
         let limits =
             Limits::default().max_send_frame(1).output_mark(2).read_ahead(3).linger_bytes(4);
-        assert_eq!((limits.get_max_send_frame(), limits.get_output_mark()), (1, 2));
+        assert_eq!((limits.get_max_send_frame(), limits.get_output_mark()), (Some(1), 2));
         assert_eq!((limits.get_read_ahead(), limits.get_linger_bytes()), (3, 4));
         let received = |limits: &Limits| {
             (limits.get_max_message(), limits.get_max_frame(), limits.get_max_fragments())
@@ -250,7 +261,9 @@ mod tests {
         assert_eq!(both, b.tightest(&a));
         assert_eq!((both.max_message, both.frame_limit()), (1000, 1000));
         assert_eq!(both.fragment_limit(), 1024, "the default of `a` is the tighter one");
-        assert_eq!((both.max_send_frame, both.read_ahead, both.linger_bytes), (10, 5, 1));
+        assert_eq!((both.max_send_frame, both.read_ahead, both.linger_bytes), (Some(10), 5, 1));
         assert_eq!(a.tightest(&a), a);
+        assert_eq!(a.tightest(&a.clone().max_send_frame(9)).max_send_frame, Some(9));
+        assert_eq!(b.tightest(&b).max_send_frame, None);
     }
 }

@@ -1,42 +1,126 @@
 //! Masking (RFC 6455 section 5.3): the XOR, and where a client's keys come from.
 
+/// Blocks of fixed size let the compiler use the widest vectors it has.
+const BLOCK: usize = 64;
+
 /// XORs `data` with `key`, where `data[0]` is byte `offset` of the payload.
 ///
 /// Masking and unmasking are the same operation.
-#[inline]
+#[inline(always)]
 pub(super) fn mask(data: &mut [u8], key: [u8; 4], offset: usize) {
-    let key = u32::from_ne_bytes(key);
-    // Turns the key so that its first byte in memory belongs to data[0].
-    let turn = 8 * (offset as u32 & 3);
-    let key =
-        if cfg!(target_endian = "little") { key.rotate_right(turn) } else { key.rotate_left(turn) };
-    let wide = u64::from(key) << 32 | u64::from(key);
-
-    // Blocks of fixed size let the compiler use the widest vectors it has.
-    let mut blocks = data.chunks_exact_mut(64);
-    for block in &mut blocks {
-        for word in block.chunks_exact_mut(8) {
-            xor_word(word, wide);
-        }
-    }
-    let mut words = blocks.into_remainder().chunks_exact_mut(8);
-    for word in &mut words {
-        xor_word(word, wide);
-    }
-    for (byte, k) in words.into_remainder().iter_mut().zip(wide.to_ne_bytes()) {
-        *byte ^= k;
+    let key = Key::new(key, offset);
+    match data.len() {
+        8..=16 => key.apply_to_ends::<8>(data),
+        _ => key.apply(data),
     }
 }
 
+/// From this length on masking while copying is less work than copying and masking.
+const FUSED: usize = 512;
+
+/// A masked copy of `data`, with no more capacity than it needs.
 #[inline(always)]
-fn xor_word(word: &mut [u8], key: u64) {
-    // Always true: the callers cut words of eight.
-    if let Some(word) = word.first_chunk_mut::<8>() {
-        *word = (u64::from_ne_bytes(*word) ^ key).to_ne_bytes();
+pub(super) fn masked_copy(data: &[u8], key: [u8; 4]) -> Vec<u8> {
+    if data.len() >= FUSED {
+        return Key::new(key, 0).copy(data);
+    }
+    let mut copy = data.to_vec();
+    mask(&mut copy, key, 0);
+    copy
+}
+
+/// A masking key, repeated, and turned to where the data begins.
+#[derive(Clone, Copy)]
+struct Key(u64);
+
+impl Key {
+    #[inline(always)]
+    fn new(key: [u8; 4], offset: usize) -> Self {
+        let key = u64::from(u32::from_ne_bytes(key));
+        Self(key << 32 | key).turned(offset)
+    }
+
+    /// The key for data that begins so many bytes later.
+    #[inline(always)]
+    fn turned(self, by: usize) -> Self {
+        let bits = 8 * (by as u32 & 3);
+        let little = cfg!(target_endian = "little");
+        Self(if little { self.0.rotate_right(bits) } else { self.0.rotate_left(bits) })
+    }
+
+    #[inline(never)]
+    fn apply(self, data: &mut [u8]) {
+        match data.len() {
+            0..4 => {
+                for (byte, k) in data.iter_mut().zip(self.0.to_ne_bytes()) {
+                    *byte ^= k;
+                }
+            }
+            4..8 => self.apply_to_ends::<4>(data),
+            8..=16 => self.apply_to_ends::<8>(data),
+            17..=32 => self.apply_to_ends::<16>(data),
+            33..=64 => self.apply_to_ends::<32>(data),
+            65..=128 => self.apply_to_ends::<BLOCK>(data),
+            len => {
+                let last = data.last_chunk::<BLOCK>().map(|last| self.turned(len).applied(last));
+                for block in data.as_chunks_mut::<BLOCK>().0 {
+                    *block = self.applied(block);
+                }
+                if let (Some(masked), Some(last)) = (last, data.last_chunk_mut()) {
+                    *last = masked;
+                }
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn copy(self, data: &[u8]) -> Vec<u8> {
+        let mut copy = Vec::with_capacity(data.len());
+        let (blocks, rest) = data.as_chunks::<BLOCK>();
+        copy.extend(blocks.iter().flat_map(|block| self.applied(block)));
+        let at = copy.len();
+        copy.extend_from_slice(rest);
+        self.apply(&mut copy[at..]);
+        copy
+    }
+
+    /// Applies the key to the first `N` bytes and the last, which may overlap: both are read before either is
+    /// written. `N` is a multiple of four.
+    #[inline(always)]
+    fn apply_to_ends<const N: usize>(self, data: &mut [u8]) {
+        let len = data.len();
+        let (Some(first), Some(last)) = (data.first_chunk::<N>(), data.last_chunk::<N>()) else {
+            return;
+        };
+        let (masked_first, masked_last) = (self.applied(first), self.turned(len).applied(last));
+        if let Some(first) = data.first_chunk_mut() {
+            *first = masked_first;
+        }
+        if let Some(last) = data.last_chunk_mut() {
+            *last = masked_last;
+        }
+    }
+
+    #[inline(always)]
+    fn applied<const N: usize>(self, block: &[u8; N]) -> [u8; N] {
+        let mut masked = *block;
+        let (words, half) = masked.as_chunks_mut();
+        for word in words {
+            *word = (u64::from_ne_bytes(*word) ^ self.0).to_ne_bytes();
+        }
+        for half in half.as_chunks_mut().0 {
+            // Either half of the key is the same.
+            *half = (u32::from_ne_bytes(*half) ^ self.0 as u32).to_ne_bytes();
+        }
+        masked
     }
 }
 
 pub(super) use self::keys::MaskKeys;
+
+/// The operating system gave no random bytes.
+#[derive(Debug)]
+pub(super) struct NoKey;
 
 /// Keys from the operating system's generator, one for each frame.
 ///
@@ -46,6 +130,8 @@ pub(super) use self::keys::MaskKeys;
 #[cfg(feature = "client")]
 mod keys {
     use std::cell::RefCell;
+
+    use super::NoKey;
 
     const BATCH: usize = 1024;
 
@@ -57,10 +143,6 @@ mod keys {
     thread_local! {
         static BYTES: RefCell<Batch> = const { RefCell::new(Batch { bytes: [0; BATCH], used: BATCH }) };
     }
-
-    /// The operating system gave no random bytes.
-    #[derive(Debug)]
-    pub(in crate::proto) struct NoKey;
 
     #[derive(Debug, Default)]
     pub(in crate::proto) struct MaskKeys {
@@ -101,13 +183,13 @@ mod keys {
 /// Without clients there are no keys: the type has no value.
 #[cfg(not(feature = "client"))]
 mod keys {
-    use std::convert::Infallible;
+    use super::NoKey;
 
     #[derive(Debug)]
     pub(in crate::proto) enum MaskKeys {}
 
     impl MaskKeys {
-        pub(in crate::proto) fn next(&mut self) -> Result<[u8; 4], Infallible> {
+        pub(in crate::proto) fn next(&mut self) -> Result<[u8; 4], NoKey> {
             match *self {}
         }
     }
@@ -124,10 +206,11 @@ mod tests {
     /// M-06
     #[test]
     fn words_give_the_same_as_bytes_at_every_offset_length_and_alignment() {
-        let source: Vec<u8> = (0..400u32).map(|i| (i * 7 + 3) as u8).collect();
+        let source: Vec<u8> = (0..1200u32).map(|i| (i * 7 + 3) as u8).collect();
         let key = [0x37, 0xfa, 0x21, 0x3d];
         for start in 0..17 {
-            for len in (0..80).chain([127, 128, 129, 255, 300]) {
+            for len in (0..80).chain([127, 128, 129, 130, 192, 255, 300, 511, 512, 513, 576, 1111])
+            {
                 for offset in 0..9 {
                     let mut data = source.clone();
                     mask(&mut data[start..start + len], key, offset);
@@ -135,6 +218,9 @@ mod tests {
                     assert_eq!(data[start..start + len], expected, "{start} {len} {offset}");
                     assert_eq!(data[..start], source[..start]);
                     assert_eq!(data[start + len..], source[start + len..]);
+                    if offset == 0 {
+                        assert_eq!(masked_copy(&source[start..start + len], key), expected);
+                    }
                 }
             }
         }

@@ -6,8 +6,9 @@
 //! ```
 //!
 //! `head` is contiguous and ready to write; `body` is the payload of its last frame where that is too large to
-//! copy. Only what finds nothing in its way becomes a frame at once; the rest is framed when it is its turn,
-//! so that a pong can pass between the frames of a long message.
+//! copy. A client has to copy it, to mask it: its `body` goes through `head` piece by piece. Only what finds
+//! nothing in its way becomes a frame at once; the rest is framed when it is its turn, so that a pong can pass
+//! between messages, and between the frames of one that is cut.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -17,12 +18,14 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use super::close::CloseFrame;
 use super::frame::{First, MAX_CONTROL, OpCode, header_size, put_header};
 use super::limits::Limits;
-use super::mask::{MaskKeys, mask};
+use super::mask::{MaskKeys, NoKey, mask};
 use super::message::{Message, MessageKind};
 use super::utf8::{CutCharacter, InvalidUtf8};
 
 #[cfg(feature = "deflate")]
 mod compressed;
+#[cfg(feature = "tokio")]
+mod whole;
 
 /// From this length on a payload is written from where it lies instead of being copied.
 const LARGE: usize = 16 * 1024;
@@ -30,10 +33,14 @@ const LARGE: usize = 16 * 1024;
 /// `head` is filled up to about this length before it is written.
 const COALESCE: usize = 16 * 1024;
 
+/// So much of a large payload a client masks at a time.
+const PIECE: usize = 64 * 1024;
+
 #[derive(Debug)]
 pub(super) struct Outbox {
     /// The source of masking keys, in a client.
     keys: Option<MaskKeys>,
+    /// From this length on messages and parts are cut.
     max_frame: usize,
     /// Messages below this length become one frame without further ado if nothing waits.
     short: usize,
@@ -74,7 +81,10 @@ struct Streamed {
 /// What cannot go into `head` yet.
 #[derive(Debug, Default)]
 struct Backlog {
+    /// What is to come of the payload whose header is in `head`, or was.
     body: Bytes,
+    /// How `body` is masked on its way into `head`, in a client.
+    mask: Option<BodyMask>,
     /// The message that is being cut into frames.
     current: Option<Outgoing>,
     /// Pings first, then messages.
@@ -95,6 +105,13 @@ impl Backlog {
     }
 }
 
+/// The key of a frame, and where in the frame's payload what is left of it begins.
+#[derive(Clone, Copy, Debug)]
+struct BodyMask {
+    key: [u8; 4],
+    offset: usize,
+}
+
 /// Something to be framed, or the rest of it.
 #[derive(Debug)]
 struct Outgoing {
@@ -107,8 +124,8 @@ impl Outbox {
     pub(super) fn new(keys: Option<MaskKeys>, limits: &Limits) -> Self {
         Self {
             keys,
-            max_frame: limits.max_send_frame,
-            short: LARGE.min(limits.max_send_frame.saturating_add(1)),
+            max_frame: limits.send_frame_limit(),
+            short: LARGE.min(limits.send_frame_limit().saturating_add(1)),
             head: BytesMut::new(),
             half_written: false,
             backlog: None,
@@ -301,7 +318,11 @@ impl Outbox {
     /// The next bytes to write; empty if there are none.
     pub(super) fn output(&mut self) -> [&[u8]; 2] {
         while self.head.len() < COALESCE && self.frame_next() {}
-        [&self.head, self.backlog.as_ref().map_or(&[], |backlog| &backlog.body)]
+        let body = match &self.backlog {
+            Some(backlog) if backlog.mask.is_none() => &backlog.body[..],
+            _ => &[],
+        };
+        [&self.head, body]
     }
 
     /// Takes note of `n` bytes written.
@@ -315,14 +336,24 @@ impl Outbox {
             self.head.advance(of_head);
             self.half_written = true;
         }
-        if let Some(backlog) = &mut self.backlog {
+        if let Some(backlog) = &mut self.backlog
+            && backlog.mask.is_none()
+        {
             let of_body = (n - of_head).min(backlog.body.len());
             backlog.body.advance(of_body);
+            self.release();
+        }
+    }
+
+    /// Lets go of what is used up of the backlog.
+    fn release(&mut self) {
+        if let Some(backlog) = &mut self.backlog {
             if backlog.is_empty() {
                 self.backlog = None;
             } else if backlog.body.is_empty() {
                 // An empty slice of it would keep the whole payload.
                 backlog.body = Bytes::new();
+                backlog.mask = None;
             }
         }
     }
@@ -357,7 +388,7 @@ impl Outbox {
     fn frame_next(&mut self) -> bool {
         let Some(backlog) = &mut self.backlog else { return false };
         if !backlog.body.is_empty() {
-            return false;
+            return self.mask_piece();
         }
         let (opcode, payload) = if let Some(payload) = backlog.pong.take() {
             (OpCode::Pong, payload)
@@ -367,10 +398,9 @@ impl Outbox {
             backlog.pings -= 1;
             (OpCode::Ping, ping.payload)
         } else if let Some(message) = backlog.current.take().or_else(|| backlog.queue.pop_front()) {
-            let piece = message.payload.len().min(self.max_frame);
-            if piece >= LARGE && self.keys.is_some() && self.half_written {
-                // Masking copies it, and behind what is half written `head` would grow each time: what was
-                // written of it takes up room as long as the rest is there.
+            let frame = message.payload.len().min(self.max_frame);
+            if frame >= LARGE && self.keys.is_some() && self.half_written {
+                // As in `mask_piece`.
                 backlog.current = Some(message);
                 return false;
             }
@@ -387,6 +417,25 @@ impl Outbox {
         true
     }
 
+    /// Masks the next piece of a client's large payload into `head`; false if there is none, or it is not the
+    /// time.
+    fn mask_piece(&mut self) -> bool {
+        // Behind what is half written `head` would grow each time: what was written of it takes up room as
+        // long as the rest is there.
+        if self.half_written {
+            return false;
+        }
+        let Some(backlog) = &mut self.backlog else { return false };
+        let Some(BodyMask { key, offset }) = &mut backlog.mask else { return false };
+        let piece = backlog.body.split_to(backlog.body.len().min(PIECE));
+        let at = self.head.len();
+        self.head.extend_from_slice(&piece);
+        mask(&mut self.head[at..], *key, *offset);
+        *offset += piece.len();
+        self.release();
+        true
+    }
+
     /// `size` bytes of the backlog have left it.
     fn framed(&mut self, size: usize) {
         if let Some(backlog) = &mut self.backlog {
@@ -397,24 +446,25 @@ impl Outbox {
         }
     }
 
-    /// Frames the next piece of a message.
+    /// Frames a message, or as much of it as a frame may hold.
     fn frame_message(&mut self, mut message: Outgoing) {
         let before = self.first_frame_size(message.payload.len());
-        let piece = message.payload.split_to(message.payload.len().min(self.max_frame));
+        let payload = message.payload.split_to(message.payload.len().min(self.max_frame));
         let whole = message.payload.is_empty();
         let first = First { fin: whole && message.first.fin, ..message.first };
-        // A client copies in any case, to mask.
-        let body = if piece.len() < LARGE || self.keys.is_some() {
-            self.put_frame(first, &piece);
-            Bytes::new()
+        let (body, mask) = if payload.len() < LARGE {
+            self.put_frame(first, &payload);
+            (Bytes::new(), None)
         } else {
-            put_header(&mut self.head, first, piece.len(), None);
-            piece
+            let Ok(key) = self.next_key() else { return };
+            put_header(&mut self.head, first, payload.len(), key);
+            (payload, key.map(|key| BodyMask { key, offset: 0 }))
         };
         let after = if whole { 0 } else { self.first_frame_size(message.payload.len()) };
         // There is none any more if no masking key was to be had.
         let Some(backlog) = &mut self.backlog else { return };
         backlog.body = body;
+        backlog.mask = mask;
         if !whole {
             message.first = First::plain(message.first.fin, OpCode::Continuation);
             backlog.current = Some(message);
@@ -428,19 +478,26 @@ impl Outbox {
     /// Appends a whole frame to `head`.
     #[inline]
     fn put_frame(&mut self, first: First, payload: &[u8]) {
-        let key = match &mut self.keys {
-            None => None,
-            Some(keys) => match keys.next() {
-                Ok(key) => Some(key),
-                Err(_) => return self.fail(),
-            },
-        };
+        let Ok(key) = self.next_key() else { return };
         self.head.reserve(header_size(payload.len(), key.is_some()) + payload.len());
         put_header(&mut self.head, first, payload.len(), key);
         let at = self.head.len();
         self.head.extend_from_slice(payload);
         if let Some(key) = key {
             mask(&mut self.head[at..], key, 0);
+        }
+    }
+
+    /// The key of the next frame, if it has one. Where none is to be had the output has failed.
+    #[inline]
+    fn next_key(&mut self) -> Result<Option<[u8; 4]>, NoKey> {
+        let Some(keys) = &mut self.keys else { return Ok(None) };
+        match keys.next() {
+            Ok(key) => Ok(Some(key)),
+            Err(error) => {
+                self.fail();
+                Err(error)
+            }
         }
     }
 

@@ -32,8 +32,8 @@ const FRAME: usize = 16 * 1024;
 /// [`WebSocket::start_message`] and [`Sender::start_message`] give it.
 ///
 /// Small chunks are collected into frames of 16 KiB; [`frame_size`](Self::frame_size) says otherwise, and
-/// [`flush`](Self::flush) does not wait for more. Larger ones are sent without being copied, cut at
-/// [`Limits::max_send_frame`]. While half of the [output mark](crate::proto::Limits::output_mark) is
+/// [`flush`](Self::flush) does not wait for more. Larger ones are sent without being copied, each in one frame, or
+/// cut at [`Limits::max_send_frame`] where that is set. While half of the [output mark](crate::proto::Limits::output_mark) is
 /// queued, sending waits; receiving goes on. Pings, pongs and a Close pass between the frames.
 ///
 /// It is also an [`AsyncWrite`], of which `poll_shutdown` is [`finish`](Self::finish).

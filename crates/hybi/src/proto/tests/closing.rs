@@ -72,15 +72,20 @@ fn there_is_one_close_and_it_is_behind_every_message() {
 /// L-18
 #[test]
 fn a_close_is_not_written_into_a_frame_or_a_message() {
-    let mut server = endpoint(Role::Server, &Limits::default());
-    server.send(Message::from(vec![1; 200_000])).unwrap();
-    server.output();
-    server.advance(100);
-    server.close(CloseCode::GOING_AWAY.into());
-    let rest = drain(&mut server);
-    let wire = [&[0x02, 0x7f, 0, 0, 0, 0, 0, 1, 0, 0][..], &[1; 90], &rest].concat();
-    let firsts: Vec<_> = parse(&wire).iter().map(|frame| frame.first).collect();
-    assert_eq!(firsts, [0x02, 0x00, 0x00, 0x80, 0x88]);
+    let cut = Limits::default().max_send_frame(64 * 1024);
+    for (limits, expected) in
+        [(Limits::default(), &[0x82, 0x88][..]), (cut, &[0x02, 0x00, 0x00, 0x80, 0x88])]
+    {
+        let mut server = endpoint(Role::Server, &limits);
+        server.send(Message::from(vec![1; 200_000])).unwrap();
+        let [header, body] = server.output();
+        let written = [header, &body[..100]].concat();
+        server.advance(written.len());
+        server.close(CloseCode::GOING_AWAY.into());
+        let wire = [written, drain(&mut server)].concat();
+        let firsts: Vec<_> = parse(&wire).iter().map(|frame| frame.first).collect();
+        assert_eq!(firsts, expected);
+    }
 }
 
 /// K-04

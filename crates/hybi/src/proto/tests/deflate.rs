@@ -95,7 +95,7 @@ fn noise(len: usize) -> Vec<u8> {
 
 /// The payload of a message as one end compresses it.
 fn compressed(payload: &[u8]) -> Vec<u8> {
-    let mut sender = deflating(Role::Server, &Limits::default().max_send_frame(1 << 30), &eager());
+    let mut sender = deflating(Role::Server, &Limits::default(), &eager());
     sender.send(payload.into()).unwrap();
     let [seen] = &parse(&drain(&mut sender))[..] else { panic!("one frame") };
     assert_eq!(seen.first, 0xc2);
@@ -103,6 +103,15 @@ fn compressed(payload: &[u8]) -> Vec<u8> {
 }
 
 // ===== receiving =====
+
+/// The plain path of the socket knows no compression.
+#[cfg(feature = "tokio")]
+#[test]
+fn a_connection_with_compression_is_never_plain() {
+    assert!(!deflating(Role::Server, &Limits::default(), &eager()).is_plain());
+    let rarely = agreed(&Deflate::new().threshold(1 << 30));
+    assert!(!deflating(Role::Server, &Limits::default(), &rarely).is_plain());
+}
 
 /// D-13, D-15, D-16, D-17, D-18, D-23
 #[test]
@@ -648,7 +657,7 @@ proptest! {
         bits in 9_u8..=15,
         level in 1_u32..=6,
         threshold in prop_oneof![Just(0_usize), Just(1024)],
-        max_send_frame in prop_oneof![Just(64 * 1024), 1_usize..2000],
+        max_send_frame in prop_oneof![Just(usize::MAX), 1_usize..2000],
         in_parts in any::<bool>(),
         pause in prop_oneof![Just(usize::MAX), 1_usize..100_000],
         sent in prop::collection::vec(any_sent(), 1..10),

@@ -143,20 +143,43 @@ fn an_output_buffer_that_was_written_has_its_capacity_again() {
     assert_eq!(server.take_buffer().unwrap().capacity(), 1000);
 }
 
-/// A frame that is written little by little does not make the buffer grow with each that follows.
+/// What is written little by little does not make the buffer grow with what follows: neither with the next
+/// frame, nor with the next piece that a client masks.
 #[test]
 fn a_slow_transport_does_not_make_the_output_buffer_grow() {
     for role in [Role::Server, Role::Client] {
-        let mut connection = endpoint(role, &Limits::default().max_send_frame(20_000));
-        connection.send(Message::from(vec![0; 1_000_000])).unwrap();
-        while connection.has_output() {
-            let [first, second] = connection.output();
-            let n = (first.len() + second.len()).min(8000);
-            connection.advance(n);
+        for (limits, bound) in
+            [(Limits::default().max_send_frame(20_000), 2 * 20_000), (Limits::default(), 66 * 1024)]
+        {
+            let mut connection = endpoint(role, &limits);
+            connection.send(Message::from(vec![0; 1_000_000])).unwrap();
+            while connection.has_output() {
+                let [first, second] = connection.output();
+                let n = (first.len() + second.len()).min(8000);
+                connection.advance(n);
+            }
+            let capacity = connection.take_buffer().unwrap().capacity();
+            assert!(capacity <= bound, "{role:?} {capacity}");
         }
-        let capacity = connection.take_buffer().unwrap().capacity();
-        assert!(capacity <= 2 * 20_000, "{capacity}");
     }
+}
+
+/// M-01: a client masks a copy, and never copies much at a time.
+#[test]
+fn a_client_holds_no_second_copy_of_a_large_message() {
+    let payload = Bytes::from(vec![1; 10_000_000]);
+    let mut client = endpoint(Role::Client, &Limits::default());
+    client.send("before".into()).unwrap();
+    client.send(payload.clone().into()).unwrap();
+    while client.has_output() {
+        assert!(!payload.is_unique());
+        let [first, second] = client.output();
+        assert!(first.len() <= 65 * 1024 && second.is_empty());
+        let n = first.len();
+        client.advance(n);
+    }
+    assert!(payload.is_unique());
+    assert!(client.take_buffer().unwrap().capacity() <= 130 * 1024);
 }
 
 /// A connection with a full state is a few words; nothing large is inline.

@@ -5,6 +5,8 @@ mod closing;
 mod deflate;
 mod memory;
 mod pair;
+#[cfg(feature = "tokio")]
+mod plain;
 mod random;
 mod receive;
 mod send;

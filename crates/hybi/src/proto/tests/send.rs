@@ -4,7 +4,9 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 
-use crate::proto::{CloseCode, Connection, Limits, Message, PingError, Role, SendError};
+use crate::proto::{
+    CloseCode, Connection, Limits, Message, MessageKind, PingError, Role, SendError,
+};
 
 use super::wire::{Seen, drain, endpoint, feed, frame, parse};
 
@@ -14,11 +16,26 @@ fn firsts(frames: &[Seen]) -> Vec<u8> {
     frames.iter().map(|frame| frame.first).collect()
 }
 
-/// Takes exactly one frame's worth off the output.
-fn write_one_frame(connection: &mut Connection, payload: usize, header: usize) {
-    let [first, second] = connection.output();
-    assert!(first.len() + second.len() >= payload + header);
-    connection.advance(payload + header);
+/// Takes exactly `n` bytes off the output.
+fn write(connection: &mut Connection, n: usize) -> Vec<u8> {
+    let mut wire = Vec::new();
+    while wire.len() < n {
+        let shown = connection.output().concat();
+        assert!(!shown.is_empty());
+        let shown = &shown[..shown.len().min(n - wire.len())];
+        wire.extend_from_slice(shown);
+        connection.advance(shown.len());
+    }
+    wire
+}
+
+/// What the mask adds to a header.
+fn header_key(role: Role) -> usize {
+    if role == Role::Client { 4 } else { 0 }
+}
+
+fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|i| (i * 31 / 7) as u8).collect()
 }
 
 /// F-01, M-01, R-02
@@ -103,23 +120,110 @@ fn frames_of_no_length_are_taken_as_frames_of_one_byte() {
     let mut server = endpoint(Role::Server, &Limits::default().max_send_frame(0));
     server.send("abc".into()).unwrap();
     assert_eq!(drain(&mut server), b"\x01\x01a\x00\x01b\x80\x01c");
-    let mut server = endpoint(Role::Server, &Limits::default().max_send_frame(usize::MAX));
-    server.send(Message::from(vec![0; 100_000])).unwrap();
-    assert_eq!(parse(&drain(&mut server)).len(), 1);
+}
+
+/// R-05, G-07, M-01, M-06
+#[test]
+fn a_whole_message_is_one_frame_whatever_its_length() {
+    for role in ROLES {
+        for size in [16 << 10, 64 << 10, 80 << 10, 128 << 10, 1 << 20] {
+            for len in [size - 1, size, size + 1, size + 3] {
+                let payload = pattern(len);
+                let header = if len > 0xffff { 10 } else { 4 } + header_key(role);
+                for before in [0, 1, 16_382] {
+                    let mut connection = endpoint(role, &Limits::default());
+                    connection.send(Message::from(vec![0; before])).unwrap();
+                    let queued = connection.queued();
+                    connection.send(payload.clone().into()).unwrap();
+                    connection.send("behind".into()).unwrap();
+                    assert_eq!(connection.queued(), queued + header + len + 8 + header_key(role));
+                    let frames = parse(&drain(&mut connection));
+                    assert_eq!(firsts(&frames), [0x82, 0x82, 0x81]);
+                    assert!(frames[1].payload == payload, "{len} {before}");
+                    assert_eq!(frames[2].payload, b"behind");
+                }
+            }
+        }
+    }
+}
+
+/// F-10, K-02, L-18: wherever the frame is while they come.
+#[test]
+fn pings_pongs_and_a_close_wait_for_the_end_of_the_frame() {
+    const LEN: usize = 150_000;
+    let payload = pattern(LEN);
+    for role in ROLES {
+        let size = LEN + 10 + header_key(role);
+        let around = |at: usize| at - 20..at + 20;
+        let cuts = (1..20).chain(around(16 << 10)).chain(around(64 << 10)).chain(around(128 << 10));
+        for cut in cuts.chain(size - 20..size) {
+            let mut connection = endpoint(role, &Limits::default());
+            connection.send(payload.clone().into()).unwrap();
+            let mut wire = write(&mut connection, cut);
+            feed(&mut connection, &frame(role, 0x89, b"theirs"));
+            connection.ping(Bytes::from_static(b"ours")).unwrap();
+            connection.send("behind".into()).unwrap();
+            connection.close(CloseCode::NORMAL.into());
+            wire.extend(drain(&mut connection));
+            let frames = parse(&wire);
+            assert_eq!(firsts(&frames), [0x82, 0x8a, 0x89, 0x81, 0x88], "{cut}");
+            assert!(frames[0].payload == payload, "{cut}");
+            assert_eq!(frames[1].payload, b"theirs");
+        }
+    }
+}
+
+/// M-04, M-06: the mask goes on where the piece before it ended.
+#[test]
+fn a_large_frame_has_one_mask_however_it_is_written() {
+    let payload = pattern(150_001);
+    for chunk in [1, 7, 1000, 16_384, 65_535, 65_536, 65_551, usize::MAX] {
+        let mut client = endpoint(Role::Client, &Limits::default());
+        client.send("before".into()).unwrap();
+        client.send(payload.clone().into()).unwrap();
+        let mut wire = Vec::new();
+        while client.has_output() {
+            let [first, second] = client.output();
+            assert!(second.is_empty());
+            let n = chunk.min(first.len());
+            wire.extend_from_slice(&first[..n]);
+            client.advance(n);
+        }
+        let frames = parse(&wire);
+        assert_eq!(firsts(&frames), [0x81, 0x82]);
+        assert!(frames[1].payload == payload, "{chunk}");
+    }
+}
+
+/// G-07: the parts are the sender's.
+#[test]
+fn each_part_is_one_frame() {
+    for role in ROLES {
+        let mut connection = endpoint(role, &Limits::default());
+        let parts = [pattern(200_000), pattern(3), pattern(70_000)];
+        connection.start_message(MessageKind::Binary).unwrap();
+        for part in &parts {
+            connection.send_part(part.clone().into()).unwrap();
+        }
+        connection.ping(Bytes::new()).unwrap();
+        connection.finish_message(Bytes::new()).unwrap();
+        let frames = parse(&drain(&mut connection));
+        assert_eq!(firsts(&frames), [0x89, 0x02, 0x00, 0x00, 0x80]);
+        assert!(frames[1..4].iter().map(|frame| &frame.payload).eq(&parts));
+    }
 }
 
 /// G-07, F-10: the pong is not inside a frame and not behind the message.
 #[test]
 fn pongs_and_pings_pass_between_the_frames_of_a_long_message() {
     for role in ROLES {
-        let header = if role == Role::Client { 14 } else { 10 };
+        let header = 10 + header_key(role);
         let mut connection = endpoint(role, &Limits::default().max_send_frame(70_000));
         connection.send(Message::from(vec![1; 700_000])).unwrap();
         connection.send("behind".into()).unwrap();
-        write_one_frame(&mut connection, 70_000, header);
+        write(&mut connection, 70_000 + header);
         // The second frame is half written.
-        connection.output();
-        connection.advance(1000);
+        write(&mut connection, 1000);
         feed(&mut connection, &frame(role, 0x89, b"theirs"));
         connection.ping(Bytes::from_static(b"ours")).unwrap();
         connection.ping(Bytes::from_static(b"ours again")).unwrap();
@@ -242,7 +346,6 @@ fn queued_counts_everything_that_waits() {
     server.send("12345".into()).unwrap();
     assert_eq!(server.queued(), 7);
     server.send(Message::from(vec![0; 100_000])).unwrap();
-    // Two frames; the header of the second comes with the cut.
     assert_eq!(server.queued(), 7 + 10 + 100_000);
     for _ in 0..10_000 {
         server.send("".into()).unwrap();
@@ -252,7 +355,7 @@ fn queued_counts_everything_that_waits() {
     feed(&mut server, &frame(Role::Server, 0x89, b"pp"));
     server.close(CloseCode::NORMAL.into());
     assert_eq!(server.queued(), 7 + 10 + 100_000 + 20_000 + 3 + 4 + 4);
-    assert_eq!(drain(&mut server).len(), 7 + 14 + 100_000 + 20_000 + 3 + 4 + 4);
+    assert_eq!(drain(&mut server).len(), 7 + 10 + 100_000 + 20_000 + 3 + 4 + 4);
 }
 
 #[test]

@@ -519,7 +519,7 @@ proptest! {
     fn messages_are_the_same_however_they_are_sent_and_received(
         messages in prop::collection::vec(sending(), 0..6),
         from in prop::sample::select(&ROLES[..]),
-        max_send_frame in prop_oneof![1usize..100, 1000usize..100_000],
+        max_send_frame in prop_oneof![1usize..100, 1000usize..100_000, Just(usize::MAX)],
         writes in prop::collection::vec(prop_oneof![1usize..20, 1usize..70_000], 1..20),
         modes in prop::collection::vec(
             prop_oneof![

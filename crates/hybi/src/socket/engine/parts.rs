@@ -275,7 +275,7 @@ impl Core {
             // By a writer that was forgotten instead of dropped.
             return Err(self.explain(SendError::MessageOpen));
         }
-        Ok(self.config.limits.max_send_frame)
+        Ok(self.config.limits.send_frame_limit())
     }
 
     /// Whether a message may begin: none in parts is under way.

@@ -1,0 +1,117 @@
+//! How a message is taken that is there whole and in one frame: by far the most common case.
+
+use bytes::Bytes;
+
+#[cfg(feature = "tokio")]
+use super::Receiving;
+use super::{Decoder, Event, Message, Stage, Violation, frame, mask, take};
+use crate::proto::mask::masked_copy;
+
+/// Below this length the standard library checks text as fast as `simdutf8`, and checks it where it will stay.
+const SHORT_TEXT: usize = 64;
+
+impl Decoder {
+    /// Whether [`receive_plain`](Self::receive_plain) may be used.
+    #[cfg(feature = "tokio")]
+    pub(in crate::proto) fn is_plain(&self) -> bool {
+        #[cfg(feature = "deflate")]
+        if self.inflating.is_some() {
+            return false;
+        }
+        self.is_header_due() && self.receiving == Receiving::Messages && self.mask_bit != 0
+    }
+
+    /// Takes a message that a client sent in one frame and that is whole at the front of `input`, or takes
+    /// nothing and leaves `input` as it was.
+    ///
+    /// `at` grows by what was taken. The decoder [is plain](Self::is_plain) before and after.
+    #[cfg(feature = "tokio")]
+    #[inline(always)]
+    pub(in crate::proto) fn receive_plain(
+        &self,
+        input: &mut [u8],
+        at: &mut usize,
+    ) -> Option<Message> {
+        let (message, taken) = self.whole_frame(input, frame::MASK)?;
+        *at += taken;
+        Some(message)
+    }
+
+    /// Takes a message that is in `input` whole and in one frame; `None` leaves everything else, faults
+    /// included, to [`receive`](Self::receive).
+    #[inline(always)]
+    pub(in crate::proto) fn receive_whole(&mut self, input: &mut &mut [u8]) -> Option<Event> {
+        if !self.is_header_due() {
+            return None;
+        }
+        let (message, taken) = self.whole_frame(input, self.mask_bit)?;
+        take(input, taken);
+        Some(Event::Message(message))
+    }
+
+    /// Whether no message is open, and nothing is there of the next header.
+    #[inline(always)]
+    fn is_header_due(&self) -> bool {
+        matches!(self.stage, Stage::Header) && self.header_len == 0 && self.fragments == 0
+    }
+
+    /// The message in the frame at the front of `input`, and the frame's length. `None` leaves `input` as it
+    /// was.
+    #[inline(always)]
+    fn whole_frame(&self, input: &mut [u8], mask_bit: u8) -> Option<(Message, usize)> {
+        let [first @ (frame::TEXT | frame::BINARY), second, rest @ ..] = input else { return None };
+        // A wrong mask bit makes a length of 128 and more.
+        let (len, header, rest) = match *second ^ mask_bit {
+            len @ 0..=125 => (usize::from(len), 2, rest),
+            126 => {
+                let (len, rest) = rest.split_first_chunk_mut()?;
+                let len = u16::from_be_bytes(*len);
+                if len < 126 {
+                    return None;
+                }
+                (usize::from(len), 4, rest)
+            }
+            _ => return None,
+        };
+        // No wrap: it is at most 65,535.
+        if len as isize > self.max_whole {
+            return None;
+        }
+        let is_text = *first == frame::TEXT;
+        if mask_bit == 0 {
+            let payload = rest.get(..len)?;
+            let message = if is_text {
+                Message::Text(simdutf8::basic::from_utf8(payload).ok()?.into())
+            } else {
+                Message::Binary(Bytes::copy_from_slice(payload))
+            };
+            return Some((message, header + len));
+        }
+        let (&mut key, rest) = rest.split_first_chunk_mut()?;
+        let payload = rest.get_mut(..len)?;
+        let message = if !is_text {
+            Message::Binary(masked_copy(payload, key).into())
+        } else if len < SHORT_TEXT {
+            Message::Text(String::from_utf8(masked_copy(payload, key)).ok()?.into())
+        } else {
+            // The check makes text of what it looked at, and only of a copy a message can be made.
+            mask(payload, key, 0);
+            let Ok(text) = simdutf8::basic::from_utf8(payload) else {
+                mask(payload, key, 0);
+                return None;
+            };
+            Message::Text(text.into())
+        };
+        Some((message, header + key.len() + len))
+    }
+}
+
+/// A message that is there whole: the one copy is out of the input.
+pub(super) fn whole_message(is_text: bool, payload: &[u8]) -> Result<Message, Violation> {
+    Ok(if is_text {
+        let text = simdutf8::basic::from_utf8(payload).map_err(|_| Violation::TextUtf8)?;
+        Message::Text(text.into())
+    } else {
+        Message::Binary(Bytes::copy_from_slice(payload))
+    })
+}
