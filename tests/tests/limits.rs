@@ -6,7 +6,7 @@
 //! | `Limits::{max_message, max_frame, max_fragments, max_send_frame}` | here; cut in all ways in `crates/hybi/src/proto/tests` |
 //! | `Limits::{output_mark, read_ahead}` | `crates/hybi/tests/backpressure.rs` |
 //! | `Limits::linger_bytes`, `Timeouts::violation_flush` | `crates/hybi/tests/closing.rs` |
-//! | `Timeouts::{close, linger, write_stall, assembly}` | here; against every peer in `crates/hybi/tests` |
+//! | `Timeouts::{close, linger, write_stall, max_message}` | here; against every peer in `crates/hybi/tests` |
 //! | `Timeouts::server_end` | `crates/hybi/tests/closing.rs`: it is a client's |
 //! | `WebSocketLayer::policy_timeout`, limits of a policy | `policy_http.rs` |
 //! | `WebSocketLayer`, all other options | `layer_options.rs` |
@@ -245,8 +245,8 @@ async fn a_write_that_makes_no_progress_ends_the_socket() {
 #[tokio::test(start_paused = true)]
 async fn a_message_has_to_arrive_in_time() {
     for (timeouts, expected) in [
-        (Timeouts::default(), 60_000),
-        (Timeouts::default().assembly(Duration::from_secs(7)), 7000),
+        (Timeouts::default(), 30_000),
+        (Timeouts::default().max_message(Duration::from_secs(7)), 7000),
     ] {
         let addr = serve(WebSocketLayer::new(handler_fn(echo)).timeouts(timeouts)).await;
         let mut client = Client::open(addr, "/").await;

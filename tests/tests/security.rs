@@ -70,7 +70,7 @@ async fn huge_lengths_are_refused_by_their_headers() {
 #[tokio::test]
 async fn announced_messages_that_do_not_come_end_in_1008() {
     let sessions = Sessions::new();
-    let timeouts = Timeouts::default().assembly(Duration::from_millis(50));
+    let timeouts = Timeouts::default().max_message(Duration::from_millis(50));
     let addr = impatient(&sessions, timeouts).await;
     let mut clients = Vec::new();
     for _ in 0..50 {

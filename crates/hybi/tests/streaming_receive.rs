@@ -491,8 +491,8 @@ async fn a_message_is_whatever_reads_bytes() {
 /// S-07: a message that is read has a deadline for its next byte and none for its last.
 #[tokio::test(start_paused = true)]
 async fn a_message_that_brings_nothing_for_too_long_fails_the_connection() {
-    let table =
-        [(Timeouts::default(), 60), (Timeouts::default().progress(Duration::from_secs(7)), 7)];
+    let timeouts = Timeouts::default().min_rate(0usize);
+    let table = [(timeouts.clone(), 60), (timeouts.silence(Duration::from_secs(8)), 8)];
     for (timeouts, seconds) in table {
         for way in WAYS {
             for skip in [false, true] {
@@ -519,7 +519,8 @@ async fn a_message_that_brings_nothing_for_too_long_fails_the_connection() {
                 let begun = Instant::now();
                 let (first, body) = peer.recv().await;
                 assert_eq!((first, &body[..2]), (0x88, &1008u16.to_be_bytes()[..]));
-                assert_eq!(begun.elapsed().as_secs(), seconds, "{way:?}");
+                let range = seconds..=seconds * 5 / 4;
+                assert!(range.contains(&begun.elapsed().as_secs()), "{way:?}");
                 drop(peer);
                 let error = user.await.unwrap().unwrap_err();
                 let error = error.downcast_ref::<Error>().unwrap();
@@ -740,7 +741,7 @@ async fn input_behind_a_reader_that_was_dropped_is_read_though_nobody_receives()
 #[test]
 fn a_reader_can_be_sent_to_another_task() {
     fn is_send<T: Send + Sync + Unpin>() {}
-    is_send::<hybi::socket::MessageReader<'_, DuplexStream>>();
-    is_send::<hybi::socket::MessageReader<'_, hybi::socket::Half>>();
+    is_send::<hybi::socket::MessageReader<&mut WebSocket<DuplexStream>>>();
+    is_send::<hybi::socket::MessageReader<&mut hybi::socket::Receiver>>();
     let _ = |message: Message| message.kind();
 }

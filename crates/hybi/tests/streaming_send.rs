@@ -746,7 +746,8 @@ async fn who_waits_for_its_turn_learns_that_the_socket_is_gone() {
 async fn a_writer_outlives_its_sender() {
     let (io, mut peer) = Peer::pair(1 << 16);
     let (sender, receiver) = WebSocket::new(io, Config::server()).split();
-    let message: MessageWriter<'static, _> = sender.start_message(MessageKind::Text).await.unwrap();
+    let message: MessageWriter<hybi::socket::SenderTurn> =
+        sender.start_message(MessageKind::Text).await.unwrap();
     drop((sender, receiver));
     tokio::spawn(async move {
         let mut message = message;
@@ -792,6 +793,6 @@ async fn what_was_collected_waits_for_more_however_long_the_peer_listens() {
 #[test]
 fn a_writer_can_be_sent_to_another_task() {
     fn is_send<T: Send + Sync + Unpin>() {}
-    is_send::<MessageWriter<'_, DuplexStream>>();
-    is_send::<MessageWriter<'static, hybi::socket::Half>>();
+    is_send::<MessageWriter<&mut WebSocket<DuplexStream>>>();
+    is_send::<MessageWriter<hybi::socket::SenderTurn>>();
 }

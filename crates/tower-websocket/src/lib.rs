@@ -28,8 +28,8 @@ pub use hybi::{
         MessageKind, ReasonTooLong, Violation,
     },
     socket::{
-        BoxError, Closed, Closing, Error, Half, MessageReader, MessageWriter, Receiver, Sender,
-        Timeouts,
+        BoxError, Closed, Closing, Error, KeepAlive, MessageReader, MessageSource, MessageTarget,
+        MessageWriter, Pongs, Receiver, RoundTrip, Sender, SenderTurn, Timeouts,
     },
 };
 

@@ -240,8 +240,15 @@ impl Connection {
     /// [`SendError::Closed`] when our Close was queued already, because nothing may follow it;
     /// [`SendError::MessageOpen`] between [`start_message`](Self::start_message) and
     /// [`finish_message`](Self::finish_message), because messages do not interleave (section 5.4).
+    #[expect(clippy::needless_pass_by_value, reason = "a message is used up by sending it")]
     #[inline]
     pub fn send(&mut self, message: Message) -> Result<(), SendError> {
+        self.send_ref(&message)
+    }
+
+    /// As [`send`](Self::send), for a caller that drops the message at another time.
+    #[inline]
+    pub(crate) fn send_ref(&mut self, message: &Message) -> Result<(), SendError> {
         if !self.outbox.takes_messages() {
             return Err(self.why_not());
         }

@@ -138,12 +138,12 @@ impl Outbox {
 
     /// Queues a message. The caller has looked at [`takes_messages`](Self::takes_messages).
     #[inline]
-    pub(super) fn send(&mut self, message: Message) {
+    pub(super) fn send(&mut self, message: &Message) {
         let opcode = opcode(message.kind());
         if message.len() < self.short && self.nothing_waits() {
             self.put_frame(First::plain(true, opcode), message.as_bytes());
         } else {
-            self.send_whole(opcode, message.into_bytes(), true);
+            self.send_whole(opcode, message.clone().into_bytes(), true);
         }
     }
 

@@ -189,6 +189,7 @@ impl std::error::Error for Error {
             Kind::Io(error) => Some(&**error),
             Kind::Body(error) => Some(&**error),
             Kind::Violation(violation) => Some(violation),
+            Kind::Closed(ClosedBy::Failure(error)) => Some(&**error),
             _ => None,
         }
     }

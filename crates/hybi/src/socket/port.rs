@@ -1,6 +1,7 @@
 //! What a message in parts is read from, and what it is sent to.
 
 use std::{
+    fmt,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -11,6 +12,7 @@ use super::{
     engine::{Core, Next},
     error::Error,
     receiver::Receiver,
+    sender::flush,
     session::{Place, SocketLink, Step, Urge},
     split::Halves,
     websocket::WebSocket,
@@ -19,14 +21,16 @@ use super::{
 /// What a [`MessageReader`](super::MessageReader) reads from: `&mut WebSocket<T>` or `&mut Receiver`.
 ///
 /// It cannot be implemented for other types.
+#[expect(private_bounds, reason = "nobody else implements it")]
 pub trait MessageSource: Source + Unpin {}
 
 /// What a [`MessageWriter`](super::MessageWriter) sends to: `&mut WebSocket<T>` or a [`SenderTurn`].
 ///
 /// It cannot be implemented for other types.
+#[expect(private_bounds, reason = "nobody else implements it")]
 pub trait MessageTarget: Target + Unpin {}
 
-pub trait Source {
+pub(crate) trait Source {
     /// Receives what `next` gives, or what `end` says at the end.
     fn poll_next<M>(
         &mut self,
@@ -38,13 +42,16 @@ pub trait Source {
     fn link(&self) -> &Arc<SocketLink>;
 }
 
-pub trait Target {
+pub(crate) trait Target {
     /// Polls an operation until `f` gives something.
     fn poll_until<R>(
         &mut self,
         cx: &mut Context<'_>,
         f: impl FnMut(&mut Core) -> Step<Result<R, Error>>,
     ) -> Poll<Result<R, Error>>;
+
+    /// Ready when everything is written.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>>;
 
     fn link(&self) -> &Arc<SocketLink>;
 
@@ -96,6 +103,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Target for &mut WebSocket<T> {
         WebSocket::poll_until(self, cx, f)
     }
 
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        WebSocket::poll_flush(self, cx)
+    }
+
     fn link(&self) -> &Arc<SocketLink> {
         self.handle.link()
     }
@@ -106,7 +117,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Target for &mut WebSocket<T> {
 }
 
 /// The turn of one message among those of a socket's [`Sender`](super::Sender)s, until it is dropped.
-#[derive(Debug)]
 pub struct SenderTurn {
     halves: Arc<Halves>,
     place: Option<Place>,
@@ -137,11 +147,21 @@ impl Target for SenderTurn {
         self.halves.handle.poll_until(cx, Urge::Now, &mut self.place, f)
     }
 
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.poll_until(cx, flush)
+    }
+
     fn link(&self) -> &Arc<SocketLink> {
         self.halves.handle.link()
     }
 
     fn is_driven_by_user(&self) -> bool {
         false
+    }
+}
+
+impl fmt::Debug for SenderTurn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SenderTurn").finish_non_exhaustive()
     }
 }

@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::{
     engine::{Begun, Core, Next},
     error::{Error, Kind},
-    port::{MessageSource, Source},
+    port::MessageSource,
     receiver::Receiver,
     session::{SocketLink, Urge},
     websocket::WebSocket,

@@ -2,8 +2,8 @@
 
 use std::{
     fmt,
-    future::Future,
-    pin::Pin,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
     sync::{
         OnceLock,
         atomic::{AtomicU8, AtomicU64, Ordering, fence},
@@ -179,11 +179,17 @@ impl Pongs {
     /// one arrives first.
     pub async fn recv(&mut self) -> Option<Bytes> {
         let Self { pongs, closed } = self;
-        tokio::select! {
-            biased;
-            Ok(()) = pongs.changed() => pongs.borrow_and_update().clone(),
-            () = closed => None,
-        }
+        let has_changed = {
+            let mut changed = pin!(pongs.changed());
+            poll_fn(|cx| {
+                if let Poll::Ready(Ok(())) = changed.as_mut().poll(cx) {
+                    return Poll::Ready(true);
+                }
+                Pin::new(&mut *closed).poll(cx).map(|()| false)
+            })
+            .await
+        };
+        if has_changed { pongs.borrow_and_update().clone() } else { None }
     }
 }
 

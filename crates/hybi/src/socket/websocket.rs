@@ -327,8 +327,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
         send: fn(&mut Core, &Message) -> Result<(), Error>,
     ) -> Poll<Result<(), Error>> {
         let Some(whole) = &*message else { return Poll::Ready(Ok(())) };
-        let result =
-            ready!(self.poll_until(cx, |core| queue(core, |core| send(core, whole))));
+        let result = ready!(self.poll_until(cx, |core| queue(core, |core| send(core, whole))));
         *message = None;
         Poll::Ready(result)
     }

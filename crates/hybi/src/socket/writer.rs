@@ -18,9 +18,9 @@ use super::{
     BoxError,
     engine::Core,
     error::{Error, Kind},
-    port::{MessageTarget, SenderTurn, Target},
-    sender::{Sender, flush},
-    session::{SocketLink, Step, Urge, Wait},
+    port::{MessageTarget, SenderTurn},
+    sender::Sender,
+    session::{SocketLink, Step, Urge},
     websocket::{WebSocket, close_frame, queue},
 };
 use crate::proto::{CloseCode, CloseFrame, MessageKind};
@@ -203,7 +203,7 @@ impl<S: MessageTarget> MessageWriter<S> {
     pub async fn finish(mut self) -> Result<(), Error> {
         poll_fn(|cx| {
             ready!(self.poll_finish(cx))?;
-            self.target.poll_leave(cx)
+            self.poll_leave(cx)
         })
         .await
     }
@@ -251,7 +251,7 @@ impl<S: MessageTarget> MessageWriter<S> {
                 }
                 // Nobody knows how long the body takes to make more, so what it gave leaves meanwhile.
                 ready!(self.poll_drain(cx, true))?;
-                ready!(self.target.poll_leave(cx))?;
+                ready!(self.poll_leave(cx))?;
                 Poll::Pending
             });
             let Some(frame) = frame.await? else { break };
@@ -323,9 +323,13 @@ impl<S: MessageTarget> MessageWriter<S> {
         Poll::Ready(result)
     }
 
-    /// Ready when everything is written.
-    fn poll_written(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.target.poll_until(cx, flush)
+    /// What a whole message does once it is queued.
+    fn poll_leave(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        if self.target.is_driven_by_user() {
+            self.target.poll_flush(cx)
+        } else {
+            Poll::Ready(Ok(()))
+        }
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -376,17 +380,13 @@ impl<S: MessageTarget> AsyncWrite for MessageWriter<S> {
         if !this.finished {
             ready!(this.poll_drain(cx, true)).map_err(Error::into_io)?;
         }
-        this.poll_written(cx).map_err(Error::into_io)
+        this.target.poll_flush(cx).map_err(Error::into_io)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_finish(cx)).map_err(Error::into_io)?;
-        if this.target.is_driven_by_user() {
-            // As a whole message does.
-            ready!(this.poll_written(cx)).map_err(Error::into_io)?;
-        }
-        Poll::Ready(Ok(()))
+        this.poll_leave(cx).map_err(Error::into_io)
     }
 }
 
@@ -453,6 +453,8 @@ fn give_up(link: &SocketLink, frame: CloseFrame) {
     link.core_or_ask(
         Urge::Now,
         |core| core.give_up(take()),
-        |requests| drop(requests.give_up.get_or_insert_with(take)),
+        |requests| {
+            requests.give_up.get_or_insert_with(take);
+        },
     );
 }

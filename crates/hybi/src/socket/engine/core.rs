@@ -477,13 +477,13 @@ impl Core {
 
     /// Whether a further message may be queued.
     pub(crate) fn can_send(&self) -> bool {
-        self.conn.queued() < self.mark
+        if self.mark == 0 { self.is_flushed() } else { self.conn.queued() < self.mark }
     }
 
     /// Lets no further message in before everything is written. Without this, who flushes would
     /// have to wait for a moment in which nobody else has sent anything.
     ///
-    /// Ends by itself. The caller waits for the flush.
+    /// Ends by itself, once everything is written.
     pub(crate) fn hold_back(&mut self) {
         self.mark = 0;
     }
@@ -530,9 +530,7 @@ impl Core {
         self.check_open()?;
         self.lend_output();
         self.conn.ping(payload).map_err(|error| match error {
-            PingError::TooLong => {
-                Error::new(Kind::Unsendable("a ping carries at most 125 bytes"))
-            }
+            PingError::TooLong => Error::new(Kind::Unsendable("a ping carries at most 125 bytes")),
             PingError::Closed => self.why_closed(),
         })
     }
@@ -550,7 +548,11 @@ impl Core {
         self.gone || (!self.conn.has_output() && !self.unflushed)
     }
 
+    /// Something is about to be queued.
     pub(super) fn lend_output(&mut self) {
+        if self.mark == 0 {
+            self.set_mark();
+        }
         if !self.conn.has_output() {
             self.conn.give_buffer(scratch::take_write());
         }

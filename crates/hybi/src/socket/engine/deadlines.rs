@@ -147,18 +147,6 @@ impl Deadlines {
         });
     }
 
-    /// Nothing is set that has to do with what goes on at the moment, and the timer has not rung.
-    #[inline]
-    pub(crate) fn is_calm(&self) -> bool {
-        self.passing.is_none() && self.started
-    }
-
-    /// The timer has rung.
-    #[inline(always)]
-    pub(crate) fn is_due(&self) -> bool {
-        self.timer.as_ref().is_some_and(|timer| timer.is_elapsed())
-    }
-
     fn next(&self, core: &Core) -> Option<Instant> {
         let timeouts = &core.config.timeouts;
         let passing = self.passing.as_ref().map(|passing| {
@@ -192,6 +180,17 @@ impl Deadlines {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
+    /// The connection is up, and no deadline is set that has to do with what goes on at the moment.
+    pub(crate) fn is_calm(&self) -> bool {
+        self.stage == Stage::Running && self.time.started && self.time.passing.is_none()
+    }
+
+    /// The timer has rung.
+    #[inline(always)]
+    pub(crate) fn is_due(&self) -> bool {
+        self.time.timer.as_ref().is_some_and(|timer| timer.is_elapsed())
+    }
+
     /// Sets and lifts the deadlines that follow from the socket's state, and acts on those that
     /// passed. Ready when one has: the caller looks at everything again.
     ///

@@ -12,9 +12,6 @@ impl Core {
         }
         for wait in Wait::ALL {
             if self.is_due(wait) {
-                if wait == Wait::Flush {
-                    self.set_mark();
-                }
                 let found = self.waits.end(wait);
                 all.own |= found.own;
                 all.inside |= found.inside;

@@ -178,7 +178,9 @@ impl Core {
         let by = match self.end() {
             _ if self.we_closed => ClosedBy::Us,
             Some(End::Close) => ClosedBy::Peer(self.peer_close().and_then(CloseFrame::code)),
-            Some(end) => end.error().map_or(ClosedBy::Us, |error| ClosedBy::Failure(Arc::new(error))),
+            Some(end) => {
+                end.error().map_or(ClosedBy::Us, |error| ClosedBy::Failure(Arc::new(error)))
+            }
             None => ClosedBy::Us,
         };
         Error::new(Kind::Closed(by))

@@ -19,7 +19,7 @@ mod stages;
 pub use self::core::Stats;
 pub(crate) use self::{
     core::{Core, Next},
-    deadlines::Passed,
+    deadlines::{Passed, Watch},
     io::Driver,
     parts::Begun,
 };

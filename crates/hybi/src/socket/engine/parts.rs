@@ -154,11 +154,6 @@ impl Core {
         }
     }
 
-    /// A message is being taken in parts.
-    pub(crate) fn is_in_parts(&self) -> bool {
-        self.incoming.is_some()
-    }
-
     /// Changes whenever a message has arrived, or some more of one in parts.
     pub(crate) fn arrivals(&self) -> u64 {
         self.stats.messages_received.wrapping_add(self.parts_received.into())

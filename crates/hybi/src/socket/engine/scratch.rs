@@ -99,7 +99,17 @@ impl Scratch {
 
     fn owned(read: Vec<u8>) -> Box<Self> {
         let end = read.len();
-        Box::new(Self { read, start: 0, end, write: Vec::new(), half_written: false, streak: 0, lent: false, depth: 1, next: None })
+        Box::new(Self {
+            read,
+            start: 0,
+            end,
+            write: Vec::new(),
+            half_written: false,
+            streak: 0,
+            lent: false,
+            depth: 1,
+            next: None,
+        })
     }
 
     /// The whole read buffer.

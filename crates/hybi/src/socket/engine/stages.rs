@@ -35,7 +35,9 @@ pub(super) enum Stage {
     AwaitingEof,
     ShuttingDown,
     /// So many bytes may still be read.
-    Lingering { left: u32 },
+    Lingering {
+        left: u32,
+    },
     Done,
 }
 

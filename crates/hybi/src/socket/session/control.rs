@@ -5,7 +5,12 @@ use std::{any::Any, fmt, sync::Arc};
 use super::turn::SocketLink;
 use crate::{
     proto::CloseFrame,
-    socket::{BoxError, engine::{Core, Stats}, error::Error, signals::RoundTrip},
+    socket::{
+        BoxError,
+        engine::{Core, Stats},
+        error::Error,
+        signals::RoundTrip,
+    },
 };
 
 /// Closes or aborts a [`Session`](super::Session) from elsewhere.
@@ -23,7 +28,9 @@ impl Control {
     /// [`recv`](crate::socket::WebSocket::recv) goes on until the peer's Close and then ends. Does nothing
     /// when a Close is queued already.
     pub fn close(&self, frame: CloseFrame) {
-        self.link.ask(|requests| drop(requests.close.get_or_insert(frame)));
+        self.link.ask(|requests| {
+            requests.close.get_or_insert(frame);
+        });
     }
 
     /// Drops the transport and the handler. ([`WebSocket::abort`](crate::socket::WebSocket::abort) leaves

@@ -505,10 +505,7 @@ mod tests {
     fn a_request_beside_a_wait_delays_neither() {
         model(
             "a request and a sender",
-            &[
-                |shared| shared.ask(|asked| asked.send += 1),
-                |shared| send(shared, Urge::Now),
-            ],
+            &[|shared| shared.ask(|asked| asked.send += 1), |shared| send(shared, Urge::Now)],
             2,
         );
     }

@@ -178,18 +178,8 @@ where
     // ===== going on =====
 
     fn apply(&mut self, core: &mut Core, requests: Requests) {
-        let Requests {
-            abort,
-            disconnect,
-            send,
-            close,
-            give_up,
-            skip,
-            detach,
-            deaf,
-            dropped,
-            left,
-        } = requests;
+        let Requests { abort, disconnect, send, close, give_up, skip, detach, deaf, dropped, left } =
+            requests;
         core.is_calm = false;
         if abort || disconnect {
             self.driver.abort(core);
@@ -242,7 +232,7 @@ where
             let filled = match self.driver.read_plain(&mut core, cx) {
                 Poll::Ready(true) => true,
                 Poll::Ready(false) => break,
-                Poll::Pending if *polled && !self.driver.time.is_due() => {
+                Poll::Pending if *polled && !self.driver.is_due() => {
                     core.rest_plain();
                     return (core, true);
                 }
@@ -341,9 +331,8 @@ where
                 self.drop_handler();
             }
             if !(moved || filled || passed.is_ready()) {
-                core.is_calm = self.handler.is_some()
-                    && self.driver.is_calm()
-                    && core.is_plain(cx.waker());
+                core.is_calm =
+                    self.handler.is_some() && self.driver.is_calm() && core.is_plain(cx.waker());
                 return core;
             }
             if rounds == 0 {

@@ -24,12 +24,7 @@ use super::{
 };
 use crate::{
     proto::{CloseFrame, Message},
-    socket::{
-        config::Config,
-        engine::Core,
-        error::Error,
-        signals::Signals,
-    },
+    socket::{config::Config, engine::Core, error::Error, signals::Signals},
 };
 
 /// What the session of a socket and its users have in common.
@@ -89,7 +84,8 @@ pub(crate) fn turn<R>(
     core.turn.begin(Arc::as_ptr(link).addr(), replace(None));
     mem::forget(replace(Some(core)));
     let result = catch_unwind(AssertUnwindSafe(f));
-    let mut core = replace(None).expect("an operation puts the core back, and so does an inner turn");
+    let mut core =
+        replace(None).expect("an operation puts the core back, and so does an inner turn");
     let outer = core.turn.end();
     if outer.is_some() {
         mem::forget(replace(outer));
@@ -256,7 +252,9 @@ impl SocketLink {
         self.core_or_ask(
             Urge::Now,
             |core| core.start_close(take()),
-            |requests| drop(requests.close.get_or_insert_with(take)),
+            |requests| {
+                requests.close.get_or_insert_with(take);
+            },
         );
     }
 
