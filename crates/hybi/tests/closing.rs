@@ -325,7 +325,8 @@ async fn a_message_that_takes_too_long_ends_in_1008() {
         [(Timeouts::default(), 30), (Timeouts::default().max_message(Duration::from_secs(7)), 7)]
     {
         let (io, mut peer) = Peer::pair(1000);
-        tokio::spawn(Session::new(io, Config::server().timeouts(timeouts), echo));
+        let config = Config::server().timeouts(timeouts).keep_alive(None);
+        tokio::spawn(Session::new(io, config, echo));
         // A message that is complete in time leaves no deadline behind.
         peer.send_raw(&masked(0x01, b"a")).await;
         tokio::time::sleep(Duration::from_secs(seconds) - Duration::from_millis(1)).await;

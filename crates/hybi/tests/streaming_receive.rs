@@ -497,7 +497,7 @@ async fn a_message_that_brings_nothing_for_too_long_fails_the_connection() {
         for way in WAYS {
             for skip in [false, true] {
                 let (io, mut peer) = Peer::pair(1 << 16);
-                let config = Config::server().timeouts(timeouts.clone());
+                let config = Config::server().timeouts(timeouts.clone()).keep_alive(None);
                 let user = way.run(io, config, move |mut socket| async move {
                     let mut message = socket.next_message().await?.expect("a message");
                     if skip {
@@ -536,7 +536,9 @@ async fn time_in_which_nothing_is_read_does_not_count() {
     for way in WAYS {
         for in_parts in [false, true] {
             let (io, mut peer) = Peer::pair(100);
-            let config = Config::server().limits(Limits::default().read_ahead(1000));
+            let config = Config::server()
+                .limits(Limits::default().read_ahead(1000))
+                .timeouts(Timeouts::default().handler_grace(None));
             let user = way.run(io, config, move |mut socket| async move {
                 let away = Duration::from_secs(1000);
                 assert_eq!(socket.recv().await?, Some("first".into()));
@@ -567,7 +569,9 @@ async fn time_in_which_nothing_is_read_does_not_count() {
 #[tokio::test(start_paused = true)]
 async fn a_wait_that_was_given_up_does_not_count() {
     let (io, mut peer) = Peer::pair(1 << 16);
-    let mut socket = WebSocket::new(io, Config::server());
+    let timeouts = Timeouts::default().min_rate(0usize);
+    let config = Config::server().timeouts(timeouts).keep_alive(None);
+    let mut socket = WebSocket::new(io, config);
     peer.send_raw(&masked(0x01, b"ab")).await;
     let wait = tokio::time::timeout(Duration::from_secs(50), socket.recv());
     assert!(wait.await.is_err());

@@ -184,6 +184,8 @@ impl Sender {
     /// That of [`close`](Self::close).
     pub async fn close_with(&self, code: CloseCode, reason: &str) -> Result<(), Error> {
         let frame = close_frame(self.role(), code, reason)?;
+        // Also where the core is not at hand.
+        self.halves.handle.start_close(frame.clone());
         let mut place = self.halves.enter();
         let step = |core: &mut Core| self.halves.close(core, &frame);
         poll_fn(|cx| place.poll_until(cx, Urge::Now, step)).await

@@ -206,6 +206,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
     /// ```
     pub fn split_with_task(self) -> (Sender, Receiver, SplitTask<T>) {
         let Self { handle, own, .. } = self;
+        // Halves are for other tasks.
+        handle.want();
         let halves = Arc::new(Halves { handle, gate: Semaphore::new(1) });
         let sender = Sender::new(Arc::clone(&halves));
         let session = own.map(|own| own.into_session());

@@ -405,6 +405,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
     /// That of [`close`](Self::close).
     pub async fn close_with(&mut self, code: CloseCode, reason: &str) -> Result<(), Error> {
         let frame = close_frame(self.role(), code, reason)?;
+        // Also where the core is not at hand.
+        self.handle.start_close(frame.clone());
         poll_fn(|cx| self.poll_close(&frame, cx)).await
     }
 

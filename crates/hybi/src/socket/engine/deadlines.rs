@@ -254,7 +254,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             want(&mut passing.close, said, timeouts.close);
             want(&mut passing.hold, !open && !core.is_settled(), timeouts.close);
         }
-        let is_over = core.is_gone() || (!open && core.is_settled());
+        let is_over = core.is_gone() || (!open && core.is_settled() && core.is_flushed());
         let grace = timeouts.handler_grace.filter(|_| handler && is_over && !core.detached);
         want(&mut passing.grace, grace.is_some(), grace.unwrap_or_default());
         if passing.is_empty() {

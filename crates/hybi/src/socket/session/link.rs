@@ -205,7 +205,21 @@ impl<C: Linked, R: Default, F> Link<C, R, F> {
         slot.wake_session();
     }
 
+    /// From now on the object rests here between the session's polls. An operation that follows need not
+    /// wait for it.
+    pub(crate) fn want(&self) {
+        self.wanted.store(true, Ordering::SeqCst);
+    }
+
     // ===== for the session =====
+
+    /// Leaves the object here before the first poll.
+    pub(crate) fn park(&self, object: Box<C>) {
+        let mut slot = self.enter();
+        debug_assert!(slot.parked.is_none() && slot.session.is_none());
+        slot.parked = Some(object);
+        slot.busy = false;
+    }
 
     /// Whether somebody but the session has come.
     #[inline]
