@@ -177,10 +177,33 @@ impl Client {
     /// Takes the replies to what was sent, and compares them to what has to come.
     fn receive(&mut self, load: &Load, reply: &mut [u8]) -> io::Result<()> {
         self.stream.read_exact(reply)?;
-        if reply == load.expected {
-            Ok(())
-        } else {
-            Err(io::Error::other("not the same came back"))
+        if reply == load.expected { Ok(()) } else { Err(not_the_same()) }
+    }
+
+    /// Takes one message, which may come in several frames, and compares it to what has to come.
+    fn receive_message(&mut self, load: &Load, message: &mut [u8]) -> io::Result<()> {
+        let mut at = 0_usize;
+        loop {
+            let mut start = [0; 2];
+            self.stream.read_exact(&mut start)?;
+            let mut extended = [0; 8];
+            let extended = match start[1] {
+                126 => &mut extended[..2],
+                127 => &mut extended[..],
+                _ => &mut extended[..0],
+            };
+            self.stream.read_exact(extended)?;
+            let len = match extended {
+                [] => usize::from(start[1]),
+                _ => extended.iter().fold(0, |len, &byte| len << 8 | usize::from(byte)),
+            };
+            let part = at..at.saturating_add(len);
+            let part = message.get_mut(part).ok_or_else(not_the_same)?;
+            self.stream.read_exact(part)?;
+            at += len;
+            if start[0] & 0x80 != 0 {
+                return if *message == load.message { Ok(()) } else { Err(not_the_same()) };
+            }
         }
     }
 
@@ -272,13 +295,13 @@ impl Crowd {
     }
 }
 
-/// What is too long to be written before something is read: another thread writes.
+/// Where too much is in flight to be written before something is read, another thread writes.
 fn echo_large(clients: &mut [Client], load: &Load, rounds: usize) -> io::Result<()> {
     let mut writers = clients
         .iter()
         .map(|client| client.stream.try_clone())
         .collect::<io::Result<Vec<TcpStream>>>()?;
-    let mut reply = vec![0; load.expected.len()];
+    let mut message = vec![0; load.message.len()];
     let (next, turns) = mpsc::channel();
     thread::scope(|scope| {
         let written = scope.spawn(move || {
@@ -290,7 +313,9 @@ fn echo_large(clients: &mut [Client], load: &Load, rounds: usize) -> io::Result<
             // If the writer is gone, the reply does not come and the timeout ends the run.
             let _ = next.send(());
             for client in &mut *clients {
-                client.receive(load, &mut reply)?;
+                for _ in 0..load.depth {
+                    client.receive_message(load, &mut message)?;
+                }
             }
         }
         drop(next);
@@ -310,9 +335,13 @@ fn learn(stream: &mut TcpStream, load: &Load) -> io::Result<Vec<u8>> {
     let mut payload = vec![0; usize::from(u16::from_be_bytes(len))];
     stream.read_exact(&mut payload)?;
     if first != load.sent[0] || inflate(&payload, load.message.len())? != load.message {
-        return Err(io::Error::other("not the same came back"));
+        return Err(not_the_same());
     }
     let replies = frame(first, &payload, None).repeat(load.depth);
     stream.read_exact(&mut vec![0; replies.len() - head.len() - payload.len()])?;
     Ok(replies)
+}
+
+fn not_the_same() -> io::Error {
+    io::Error::other("not the same came back")
 }

@@ -8,6 +8,7 @@ use std::{
     convert::Infallible,
     future::Future,
     io::{self, Write},
+    os::fd::AsFd,
     time::{Duration, Instant},
 };
 
@@ -27,7 +28,10 @@ use hyper_util::{
     server::conn::auto,
     service::TowerToHyperService,
 };
-use tokio::net::TcpListener;
+use tokio::{
+    io::AsyncReadExt,
+    net::{TcpListener, unix::pipe},
+};
 use tower_websocket::{
     BoxError, Deflate, Handler, Message, WebSocketLayer,
     handler::{handler_fn, per_message},
@@ -148,19 +152,18 @@ impl Server {
 
 /// Serves `server` on a current-thread runtime until standard input ends, so that it never outlives
 /// whoever started it. The first line it prints is its address.
+///
+/// There is no other thread, with which the C library would count more instructions.
 pub fn serve_until_stdin_ends(server: Server) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         writeln!(io::stdout(), "{}", listener.local_addr()?)?;
-        let (ended, end) = tokio::sync::oneshot::channel();
-        std::thread::spawn(move || {
-            let _ = io::copy(&mut io::stdin(), &mut io::sink());
-            let _ = ended.send(());
-        });
+        let mut stdin = pipe::Receiver::from_owned_fd(io::stdin().as_fd().try_clone_to_owned()?)?;
+        let mut ignored = Vec::new();
         tokio::select! {
             result = server.serve(listener) => match result? {},
-            _ = end => Ok(()),
+            end = stdin.read_to_end(&mut ignored) => end.map(|_| ()),
         }
     })
 }

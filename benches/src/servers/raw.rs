@@ -6,47 +6,49 @@
 
 use std::{
     cell::RefCell,
-    future::{Future, poll_fn},
+    future::poll_fn,
     io,
-    pin::pin,
+    pin::Pin,
     task::{Context, Poll, ready},
 };
 
 use hyper::upgrade::Upgraded;
 use hyper_util::{rt::TokioIo, server::conn::auto};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::TcpStream,
 };
+
+/// The longest header of a frame: two bytes, eight of a length, four of a key.
+const HEADER: usize = 14;
 
 /// What one read brings at most.
 const READ: usize = 64 * 1024;
 
 thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
-}
-
-/// What the sockets of a thread take turns to read into and to write from.
-#[derive(Default)]
-struct Scratch {
-    input: Vec<u8>,
-    reply: Vec<u8>,
+    /// What the sockets of a thread take turns to read into, and to write from.
+    static SCRATCH: RefCell<[Vec<u8>; 2]> = RefCell::new([(); 2].map(|()| vec![0; HEADER + READ]));
 }
 
 pub(super) async fn echo(io: Upgraded, work: impl Fn()) -> io::Result<()> {
     let parts = auto::upgrade::downcast::<TokioIo<TcpStream>>(io)
         .map_err(|_| io::ErrorKind::Unsupported)?;
-    let mut io = parts.io.into_inner();
-    let mut echo = Echo { head: parts.read_buf.to_vec(), ..Echo::default() };
+    let auto::upgrade::Parts { io, read_buf, .. } = parts;
+    if !read_buf.is_empty() {
+        // The load waits for the answer to its handshake.
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    drop(read_buf);
+    let mut io = io.into_inner();
+    let mut echo = Echo::default();
     loop {
-        poll_fn(|cx| SCRATCH.with_borrow_mut(|scratch| echo.poll(&mut io, scratch, &work, cx)))
-            .await?;
-        if !echo.unwritten.is_empty() {
-            io.write_all(&echo.unwritten).await?;
-            echo.unwritten = Vec::new();
-        }
-        if echo.ended {
-            return Ok(());
+        let turn = |cx: &mut Context<'_>| {
+            SCRATCH.with_borrow_mut(|scratch| echo.turn(&mut io, scratch, &work, cx))
+        };
+        match poll_fn(turn).await? {
+            Turn::Written => {}
+            Turn::Rest(rest) => io.write_all(&rest).await?,
+            Turn::Ended => return Ok(()),
         }
     }
 }
@@ -58,88 +60,108 @@ struct Echo {
     head: Vec<u8>,
     /// The frame that the last read ended in.
     open: Option<Open>,
-    /// What the kernel did not take.
-    unwritten: Vec<u8>,
-    ended: bool,
 }
 
 /// A frame of which a part is still to come.
 #[derive(Clone, Copy)]
 struct Open {
-    key: [u8; 8],
-    rest: u64,
+    key: u32,
+    left: u64,
+}
+
+enum Turn {
+    Written,
+    /// What the kernel did not take.
+    Rest(Vec<u8>),
+    Ended,
 }
 
 impl Echo {
     /// One read and the write that answers it.
-    fn poll(
+    fn turn(
         &mut self,
         io: &mut TcpStream,
-        scratch: &mut Scratch,
+        [input, reply]: &mut [Vec<u8>; 2],
         work: &impl Fn(),
         cx: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
-        let Scratch { input, reply } = scratch;
-        input.clear();
-        input.extend_from_slice(&self.head);
-        input.reserve(READ);
-        self.ended = ready!(pin!(io.read_buf(input)).poll(cx))? == 0;
-        reply.clear();
-        let used = self.unmask(input, reply, work);
-        self.head.clear();
-        self.head.extend_from_slice(&input[used..]);
-        let written = match pin!(io.write(reply)).poll(cx) {
+    ) -> Poll<io::Result<Turn>> {
+        let head = self.head.len();
+        let mut buffer = ReadBuf::new(&mut input[head..]);
+        ready!(Pin::new(&mut *io).poll_read(cx, &mut buffer))?;
+        let end = head + buffer.filled().len();
+        if end == head {
+            return Poll::Ready(Ok(Turn::Ended));
+        }
+        if head > 0 {
+            input[..head].copy_from_slice(&self.head);
+            self.head.clear();
+        }
+        let len = self.unmask(&input[..end], reply, work);
+        let reply = &reply[..len];
+        let written = match Pin::new(io).poll_write(cx, reply) {
             Poll::Ready(written) => written?,
             Poll::Pending => 0,
         };
-        self.unwritten.extend_from_slice(&reply[written..]);
-        Poll::Ready(Ok(()))
+        Poll::Ready(Ok(if written == reply.len() {
+            Turn::Written
+        } else {
+            Turn::Rest(reply[written..].to_vec())
+        }))
     }
 
-    /// Echoes `input` into `reply`. Returns where a header begins that is not whole.
-    fn unmask(&mut self, input: &mut [u8], reply: &mut Vec<u8>, work: &impl Fn()) -> usize {
-        let mut at = 0;
+    /// Makes the reply to `input`. Returns how long it is.
+    fn unmask(&mut self, mut input: &[u8], reply: &mut [u8], work: &impl Fn()) -> usize {
+        let mut len = 0;
         if let Some(open) = self.open.take() {
-            at = self.payload(input, reply, open);
+            len = self.payload(&mut input, reply, open);
         }
-        loop {
-            let Some(&[first, second]) = input.get(at..at + 2) else { return at };
-            let extra = match second & 0x7f {
+        while let Some((&[first, second], rest)) = input.split_first_chunk() {
+            let extended = match second & 0x7f {
                 126 => 2,
                 127 => 8,
                 _ => 0,
             };
-            let Some(extended) = input.get(at + 2..at + 2 + extra) else { return at };
-            let rest = match extended {
+            let Some((extended, rest)) = rest.split_at_checked(extended) else { break };
+            let Some((key, mut rest)) = rest.split_first_chunk() else { break };
+            let left = match extended {
                 [] => u64::from(second & 0x7f),
-                bytes => bytes.iter().fold(0, |len, &byte| len << 8 | u64::from(byte)),
+                _ => extended.iter().fold(0, |left, &byte| left << 8 | u64::from(byte)),
             };
-            let start = at + 2 + extra + 4;
-            let Some(key) = input.get(start - 4..start) else { return at };
-            let key = std::array::from_fn(|i| key[i % 4]);
-            reply.extend_from_slice(&[first, second & 0x7f]);
-            reply.extend_from_slice(extended);
+            reply[len..len + 2].copy_from_slice(&[first, second & 0x7f]);
+            len += 2;
+            if !extended.is_empty() {
+                reply[len..len + extended.len()].copy_from_slice(extended);
+                len += extended.len();
+            }
             work();
-            at = start + self.payload(&mut input[start..], reply, Open { key, rest });
+            let open = Open { key: u32::from_ne_bytes(*key), left };
+            len += self.payload(&mut rest, &mut reply[len..], open);
+            input = rest;
         }
+        self.head.extend_from_slice(input);
+        len
     }
 
-    /// Unmasks what there is of a payload. Returns how much that is.
-    fn payload(&mut self, input: &mut [u8], reply: &mut Vec<u8>, open: Open) -> usize {
-        let Open { mut key, rest } = open;
-        let len = usize::try_from(rest).map_or(input.len(), |rest| rest.min(input.len()));
-        let body = &mut input[..len];
-        let (words, bytes) = body.as_chunks_mut();
-        for word in words {
-            *word = (u64::from_ne_bytes(*word) ^ u64::from_ne_bytes(key)).to_ne_bytes();
+    /// Unmasks into `reply` what there is of a payload. Returns how much that is.
+    fn payload(&mut self, input: &mut &[u8], reply: &mut [u8], open: Open) -> usize {
+        let Open { key, left } = open;
+        let len = usize::try_from(left).map_or(input.len(), |left| left.min(input.len()));
+        let (masked, rest) = input.split_at(len);
+        *input = rest;
+        let (words, bytes) = masked.as_chunks();
+        let (plain_words, plain_bytes) = reply[..len].as_chunks_mut();
+        let wide = u64::from(key) << 32 | u64::from(key);
+        for (plain, word) in plain_words.iter_mut().zip(words) {
+            *plain = (u64::from_ne_bytes(*word) ^ wide).to_ne_bytes();
         }
-        for (byte, key) in bytes.iter_mut().zip(key) {
-            *byte ^= key;
+        for (i, (plain, byte)) in plain_bytes.iter_mut().zip(bytes).enumerate() {
+            *plain = byte ^ key.to_ne_bytes()[i % 4];
         }
-        reply.extend_from_slice(body);
-        if (len as u64) < rest {
+        if (len as u64) < left {
+            let mut key = key.to_ne_bytes();
             key.rotate_left(len % 4);
-            self.open = Some(Open { key, rest: rest - len as u64 });
+            let key = u32::from_ne_bytes(key);
+            self.open = Some(Open { key, left: left - len as u64 });
         }
         len
     }
