@@ -47,7 +47,7 @@ LOADS = {
     "1 KiB p1": (4096, ["--size=1024", "--depth=1"]),
     "1 KiB p32": (16384, ["--size=1024", "--depth=32"]),
     "UTF-8 1 KiB p1": (4096, ["--size=1024", "--depth=1", "--content=utf8"]),
-    "handshake": (300, None),
+    "handshake": (1000, None),
 }
 
 # A read of 64 KiB is counted as it was cut, which is not the same twice: only its system calls are counted.

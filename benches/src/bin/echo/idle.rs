@@ -22,7 +22,7 @@ pub(crate) const SERVERS: [Server; 7] = [
 /// Files that each process has open beside its sockets, generously.
 const FILES: usize = 64;
 
-pub(crate) fn compare(servers: &[Server], sockets: usize) -> io::Result<()> {
+pub(crate) fn compare(servers: &[Server], sockets: usize, size: usize) -> io::Result<()> {
     // The servers inherit it.
     let limit = rlimit::increase_nofile_limit((sockets + FILES) as u64)?;
     if limit < (sockets + FILES) as u64 {
@@ -31,7 +31,7 @@ pub(crate) fn compare(servers: &[Server], sockets: usize) -> io::Result<()> {
     for &server in servers {
         let running = Running::start(server)?;
         let open = |count| {
-            let mut crowd = Crowd::open(running.addr, Load::new(Content::Binary, 500, 1)?, count)?;
+            let mut crowd = Crowd::open(running.addr, Load::new(Content::Binary, size, 1)?, count)?;
             crowd.echo(count)?;
             Ok::<_, io::Error>(crowd)
         };

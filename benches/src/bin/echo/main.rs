@@ -46,6 +46,9 @@ enum Task {
         /// How many sockets are opened.
         #[arg(long, default_value_t = 5000)]
         sockets: usize,
+        /// Bytes of the one message that each of them has echoed before.
+        #[arg(long, default_value_t = 500)]
+        size: usize,
         /// The servers.
         #[arg(value_enum, default_values_t = idle::SERVERS)]
         servers: Vec<Server>,
@@ -118,7 +121,7 @@ fn main() -> ExitCode {
 fn run(task: Task) -> io::Result<()> {
     match task {
         Task::Cpu { rounds, seconds, servers } => cpu::compare(&servers, rounds, time(seconds)?),
-        Task::Idle { sockets, servers } => idle::compare(&servers, sockets),
+        Task::Idle { sockets, size, servers } => idle::compare(&servers, sockets, size),
         Task::Fairness { seconds, floods, servers } => {
             fairness::compare(&servers, floods, time(seconds)?)
         }
