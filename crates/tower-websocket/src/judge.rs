@@ -16,7 +16,6 @@ use hybi::{
     socket::Config,
 };
 use hyper::ext::Protocol;
-use tracing::Instrument;
 
 use crate::{
     BoxError,
@@ -125,8 +124,10 @@ pub(crate) async fn judge<H: Handler, P: Policy>(
         messages_sent = tracing::field::Empty,
         bytes_sent = tracing::field::Empty,
     );
-    span.follows_from(tracing::Span::current());
-    agreed.record(&span);
+    if !span.is_disabled() {
+        span.follows_from(tracing::Span::current());
+        agreed.record(&span);
+    }
     let start = Start {
         handler,
         request: handler_request(parts, settings),
@@ -134,8 +135,9 @@ pub(crate) async fn judge<H: Handler, P: Policy>(
         settings: Arc::clone(&layer.settings),
         config: config(settings, &accept, agreed),
         guard,
+        span,
     };
-    let task = start.run().instrument(span);
+    let task = start.run();
     match marker {
         Some(marker) => marker.defer(response.extensions_mut(), task),
         // A task of its own, so that nothing of this request's stays with the socket.
