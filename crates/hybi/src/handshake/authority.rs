@@ -78,11 +78,7 @@ impl<'a> HostPort<'a> {
             literal.parse::<Ipv6Addr>().ok()?;
             end + 1
         } else {
-            let end = authority.iter().position(|&byte| byte == b':').unwrap_or(authority.len());
-            if !is_reg_name(&authority[..end]) {
-                return None;
-            }
-            end
+            reg_name_len(authority)?
         };
         let (host, rest) = authority.split_at(end);
         let port = match rest {
@@ -102,29 +98,34 @@ impl<'a> HostPort<'a> {
 }
 
 fn parse_port(digits: &[u8]) -> Option<u16> {
-    // `u16::from_str` alone would take a plus sign.
-    if !digits.iter().all(u8::is_ascii_digit) {
-        return None;
+    // `u16::from_str` would take a plus sign, and read text.
+    let mut port = 0_u16;
+    for digit in digits {
+        let value = digit.wrapping_sub(b'0');
+        if value > 9 {
+            return None;
+        }
+        port = port.checked_mul(10)?.checked_add(value.into())?;
     }
-    str::from_utf8(digits).ok()?.parse().ok()
+    Some(port)
 }
 
-/// Whether `host` is a registered name or an IPv4 address, and not empty.
-fn is_reg_name(host: &[u8]) -> bool {
+/// How much of `text` is a registered name or an IPv4 address; `None` for nothing of it, and for an
+/// escape that is none.
+fn reg_name_len(text: &[u8]) -> Option<usize> {
     const UNESCAPED: [bool; 256] = list::alphanumeric_or(b"-._~!$&'()*+,;=");
-    let mut rest = host;
-    while let [first, tail @ ..] = rest {
-        rest = match tail {
-            _ if UNESCAPED[usize::from(*first)] => tail,
-            [high, low, tail @ ..]
-                if *first == b'%' && high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
-            {
-                tail
+    let mut len = 0;
+    while let Some(&byte) = text.get(len) {
+        match text[len..] {
+            _ if UNESCAPED[usize::from(byte)] => len += 1,
+            [b'%', high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                len += 3;
             }
-            _ => return false,
-        };
+            [b'%', ..] => return None,
+            _ => break,
+        }
     }
-    !host.is_empty()
+    (len > 0).then_some(len)
 }
 
 #[cfg(test)]

@@ -13,9 +13,8 @@ pub(super) fn lists_token(headers: &HeaderMap, name: &HeaderName, token: &str) -
 /// Whether one line of a list field has an element that is `token`, ignoring ASCII case.
 pub(super) fn line_lists_token(line: &HeaderValue, token: &str) -> bool {
     let (line, token) = (line.as_bytes(), token.as_bytes());
-    // Nearly always it is the only one.
-    line.eq_ignore_ascii_case(token)
-        || elements(line).any(|element| element.eq_ignore_ascii_case(token))
+    // Nearly always it is the only one, and written like this.
+    line == token || elements(line).any(|element| element.eq_ignore_ascii_case(token))
 }
 
 /// The elements of one line of a list without quoted strings: trimmed, empty ones skipped.

@@ -143,7 +143,7 @@ impl ServerHandshake {
         match opening {
             Opening::Upgrade => {
                 // First, because a proxy that drops this field is the commonest fault of all.
-                if !fields.connection_lists("upgrade") {
+                if !fields.connection_lists("Upgrade") {
                     return Err(HandshakeError::ConnectionLacksUpgrade);
                 }
                 check_no_content(fields)?;
