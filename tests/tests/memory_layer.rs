@@ -55,6 +55,17 @@ async fn open(addr: SocketAddr) -> std::net::TcpStream {
 /// hyper reads heads into 16 KiB, and whatever is kept of a head keeps all of it.
 async fn idle_sockets_retain_nothing_of_their_requests() {
     measure("handler_fn", WebSocketLayer::new(handler_fn(echo)), |it| it).await;
+    let large = [0; 8 * 1024];
+    measure(
+        "a large handler",
+        WebSocketLayer::new(handler_fn(move |socket: WebSocket| {
+            // It is called once and then no longer needed.
+            std::hint::black_box(&large);
+            echo(socket)
+        })),
+        |it| it,
+    )
+    .await;
     measure(
         "handler_fn_with_request, request dropped",
         WebSocketLayer::new(handler_fn_with_request(|socket: WebSocket, request| async move {

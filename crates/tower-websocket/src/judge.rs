@@ -1,22 +1,21 @@
 //! How a handshake is judged: its form, the policy, the handler's readiness; then the answer.
 
 use std::{
-    future::poll_fn,
-    mem,
+    future::{Future, poll_fn},
     sync::Arc,
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header::RETRY_AFTER, request::Parts,
+    Extensions, HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header::RETRY_AFTER,
+    request::Parts,
 };
 use hybi::{
     handshake::{Refusal, ServerHandshake},
     socket::Config,
 };
 use hyper::ext::Protocol;
-use tracing::Instrument;
 
 use crate::{
     BoxError,
@@ -26,122 +25,163 @@ use crate::{
     handler::Handler,
     layer::{Settings, WebSocketLayer},
     policy::{Accept, Attempt, Decision, PeerAddr, Policy},
+    sessions::SessionGuard,
     task::Start,
-    upgrade,
+    upgrade::{self, Pending, UpgradeError},
+    within::within,
 };
 
 /// Judges the handshake of which `parts` is the head, and has an accepted one served.
-pub(crate) async fn judge<H: Handler, P: Policy>(
+pub(crate) fn judge<H: Handler, P: Policy>(
     layer: WebSocketLayer<H, P>,
-    mut parts: Parts,
-) -> Verdict {
-    let settings = &*layer.settings;
+    parts: Parts,
+) -> impl Future<Output = Verdict> + Send + 'static {
     let version = parts.version;
-    let refuse = |refusal: Refusal| Verdict::Answer(refusal.into_response(version));
+    // Now, so that the future, which is boxed, has no room for the whole head.
+    let asked = Asked::read(parts, &layer.settings);
+    async move {
+        let result = match asked {
+            Ok(asked) => asked.judge(layer).await,
+            Err(refusal) => {
+                tracing::debug!(%refusal, "malformed WebSocket handshake");
+                Err(refusal)
+            }
+        };
+        result.unwrap_or_else(|refusal| Verdict::Answer(refusal.into_response(version)))
+    }
+}
 
-    let protocol = parts.extensions.get::<Protocol>().cloned();
-    let protocol = protocol.as_ref().map(Protocol::as_str);
-    let handshake = match ServerHandshake::parse(&parts, protocol, &settings.handshake_limits) {
-        Ok(handshake) => handshake,
-        Err(refusal) => {
-            tracing::debug!(%refusal, "malformed WebSocket handshake");
-            return refuse(refusal);
+/// A handshake in due form.
+struct Asked {
+    attempt: Attempt,
+    upgrade: Result<Pending, UpgradeError>,
+    /// What the layers outside say of the peer's address.
+    outer_addr: Option<PeerAddr>,
+}
+
+impl Asked {
+    fn read(mut parts: Parts, settings: &Settings) -> Result<Self, Refusal> {
+        let protocol = parts.extensions.get::<Protocol>().map(Protocol::as_str);
+        let handshake = ServerHandshake::parse(&parts, protocol, &settings.handshake_limits)?;
+        // Taken before anyone can clone the extensions: two waiting clones of hyper's handle panic.
+        let upgrade = upgrade::take(&mut parts.extensions);
+        let outer_addr = parts.extensions.get::<PeerAddr>().copied();
+        if let Some(find) = &settings.peer_addr
+            && let Some(addr) = find(&parts.extensions)
+        {
+            parts.extensions.insert(PeerAddr(addr));
         }
-    };
-    // Taken before anyone can clone the extensions: two waiting clones of hyper's handle panic.
-    let upgrade = upgrade::take(&mut parts.extensions);
-    let outer_addr = parts.extensions.get::<PeerAddr>().copied();
-    if let Some(find) = &settings.peer_addr
-        && let Some(addr) = find(&parts.extensions)
-    {
-        parts.extensions.insert(PeerAddr(addr));
+        Ok(Self { attempt: Attempt::new(parts, handshake), upgrade, outer_addr })
     }
 
-    let attempt = Attempt::new(parts, handshake);
-    let decision =
-        tokio::time::timeout(settings.policy_timeout, layer.policy.decide(&attempt)).await;
-    let accept = match decision {
-        Err(_) => {
-            tracing::warn!("the policy took too long to judge a WebSocket handshake");
-            return refuse(unavailable(settings, "the handshake could not be judged in time"));
-        }
-        Ok(Decision::Pass) => {
-            let (mut parts, _) = attempt.into_parts();
-            // What was put in for the policy goes out again.
-            match outer_addr {
-                Some(addr) => drop(parts.extensions.insert(addr)),
-                None => drop(parts.extensions.remove::<PeerAddr>()),
+    async fn judge<H: Handler, P: Policy>(
+        self,
+        layer: WebSocketLayer<H, P>,
+    ) -> Result<Verdict, Refusal> {
+        let settings = &*layer.settings;
+        let decision = within(settings.policy_timeout, layer.policy.decide(&self.attempt)).await;
+        let accept = match decision {
+            None => {
+                tracing::warn!("the policy took too long to judge a WebSocket handshake");
+                return Err(unavailable(settings, "the handshake could not be judged in time"));
             }
-            if let Ok(upgrade) = upgrade {
-                upgrade::put_back(upgrade, &mut parts.extensions);
+            Some(Decision::Pass) => return Ok(self.pass()),
+            Some(Decision::Refuse(refusal)) => {
+                let refusal = Refusal::from(refusal);
+                tracing::debug!(%refusal, "WebSocket handshake refused by the policy");
+                return Err(refusal);
             }
-            return Verdict::Pass(Box::new(parts));
-        }
-        Ok(Decision::Refuse(refusal)) => {
-            let refusal = Refusal::from(refusal);
-            tracing::debug!(%refusal, "WebSocket handshake refused by the policy");
-            return refuse(refusal);
-        }
-        Ok(Decision::Accept(accept)) => accept,
-    };
-    let (mut parts, handshake) = attempt.into_parts();
-    let marker = Marker::take(&mut parts.extensions);
-
-    let agreed = Agreed::new(&handshake, settings, &accept);
-    let mut response = match response(&handshake, &accept, &agreed) {
-        Ok(response) => response,
-        Err(refusal) => return refuse(refusal),
-    };
-    let upgrade = match upgrade {
-        Ok(upgrade) => upgrade,
-        Err(error) => {
+            Some(Decision::Accept(accept)) => accept,
+        };
+        let Self { attempt, upgrade, .. } = self;
+        let agreed = Agreed::new(attempt.handshake(), settings, &accept);
+        let response = response(attempt.handshake(), &accept, &agreed)?;
+        let upgrade = upgrade.map_err(|error| {
             settings.upgrade_failed(&error);
-            return refuse(
-                Refusal::new(StatusCode::INTERNAL_SERVER_ERROR).reason(error.to_string()),
-            );
+            Refusal::new(StatusCode::INTERNAL_SERVER_ERROR).reason(error.to_string())
+        })?;
+        let shutting_down = "the server is shutting down";
+        if settings.sessions.is_draining() {
+            return Err(unavailable(settings, shutting_down));
         }
-    };
-    let shutting_down = "the server is shutting down";
-    if settings.sessions.is_draining() {
-        return refuse(unavailable(settings, shutting_down));
+        let Some(handler) = ready_handler(&layer).await else {
+            let reason = "no more WebSockets can be served at the moment";
+            return Err(unavailable(settings, reason));
+        };
+        // Last of all, so that only what is accepted counts.
+        let Some(guard) = settings.sessions.enter() else {
+            return Err(unavailable(settings, shutting_down));
+        };
+        let accepted = Accepted { attempt, accept, agreed, upgrade, handler, guard, response };
+        Ok(accepted.start(&layer.settings))
     }
-    let Some(handler) = ready_handler(&layer).await else {
-        return refuse(unavailable(settings, "no more WebSockets can be served at the moment"));
-    };
-    // Last of all, so that only what is accepted counts.
-    let Some(guard) = settings.sessions.enter() else {
-        return refuse(unavailable(settings, shutting_down));
-    };
 
-    let span = tracing::info_span!(
-        parent: None,
-        "websocket",
-        version = ?version,
-        subprotocol = accept.get_subprotocol(),
-        compression = tracing::field::Empty,
-        close_code = tracing::field::Empty,
-        messages_received = tracing::field::Empty,
-        bytes_received = tracing::field::Empty,
-        messages_sent = tracing::field::Empty,
-        bytes_sent = tracing::field::Empty,
-    );
-    span.follows_from(tracing::Span::current());
-    agreed.record(&span);
-    let start = Start {
-        handler,
-        request: handler_request(parts, settings),
-        upgrade,
-        settings: Arc::clone(&layer.settings),
-        config: config(settings, &accept, agreed),
-        guard,
-    };
-    let task = start.run().instrument(span);
-    match marker {
-        Some(marker) => marker.defer(response.extensions_mut(), task),
-        // A task of its own, so that nothing of this request's stays with the socket.
-        None => drop(tokio::spawn(task)),
+    /// Gives the request back as it was, for the inner service.
+    fn pass(self) -> Verdict {
+        let Self { attempt, upgrade, outer_addr } = self;
+        let mut parts = attempt.into_parts();
+        // What was put in for the policy goes out again.
+        match outer_addr {
+            Some(addr) => drop(parts.extensions.insert(addr)),
+            None => drop(parts.extensions.remove::<PeerAddr>()),
+        }
+        if let Ok(upgrade) = upgrade {
+            upgrade::put_back(upgrade, &mut parts.extensions);
+        }
+        Verdict::Pass(Box::new(parts))
     }
-    Verdict::Answer(response)
+}
+
+/// A handshake that opens a WebSocket.
+struct Accepted<H> {
+    attempt: Attempt,
+    accept: Accept,
+    agreed: Agreed,
+    upgrade: Pending,
+    handler: H,
+    guard: SessionGuard,
+    response: Response<Bytes>,
+}
+
+impl<H: Handler> Accepted<H> {
+    /// Starts the task that serves the socket.
+    fn start(self, settings: &Arc<Settings>) -> Verdict {
+        let Self { mut attempt, accept, agreed, upgrade, handler, guard, mut response } = self;
+        let span = tracing::info_span!(
+            parent: None,
+            "websocket",
+            version = ?attempt.version(),
+            subprotocol = accept.get_subprotocol(),
+            compression = tracing::field::Empty,
+            close_code = tracing::field::Empty,
+            messages_received = tracing::field::Empty,
+            bytes_received = tracing::field::Empty,
+            messages_sent = tracing::field::Empty,
+            bytes_sent = tracing::field::Empty,
+        );
+        if !span.is_disabled() {
+            span.follows_from(tracing::Span::current());
+            agreed.record(&span);
+        }
+        let mut extensions = attempt.take_extensions();
+        let marker = Marker::take(&mut extensions);
+        let start = Start {
+            handler,
+            request: handler_request(&attempt, extensions, settings),
+            upgrade,
+            settings: Arc::clone(settings),
+            config: config(settings, &accept, agreed),
+            guard,
+            span,
+        };
+        let task = start.run();
+        match marker {
+            Some(marker) => marker.defer(response.extensions_mut(), task),
+            // A task of its own, so that nothing of this request's stays with the socket.
+            None => drop(tokio::spawn(task)),
+        }
+        Verdict::Answer(response)
+    }
 }
 
 /// The answer that accepts.
@@ -173,7 +213,7 @@ async fn ready_handler<H: Handler, P>(layer: &WebSocketLayer<H, P>) -> Option<H>
         Poll::Pending => {
             let _waiting = settings.enter_waiting()?;
             let ready = poll_fn(poll_ready);
-            tokio::time::timeout(settings.readiness_timeout, ready).await.ok()?
+            within(settings.readiness_timeout, ready).await?
         }
     };
     match result {
@@ -207,19 +247,30 @@ fn config(settings: &Settings, accept: &Accept, agreed: Agreed) -> Arc<Config> {
 
 /// The head for the handler. Everything is copied, since any part of the original keeps the buffer
 /// that it was read into alive; only the extensions are as the outer layers left them.
-fn handler_request(mut parts: Parts, settings: &Settings) -> Request<()> {
+fn handler_request(
+    attempt: &Attempt,
+    mut extensions: Extensions,
+    settings: &Settings,
+) -> Request<()> {
     let mut request = Request::new(());
-    *request.method_mut() = parts.method.clone();
-    *request.version_mut() = parts.version;
-    *request.uri_mut() = copy_uri(&parts.uri);
-    *request.headers_mut() = copy_headers(&parts.headers, settings);
-    upgrade::forget(&mut parts.extensions);
-    *request.extensions_mut() = mem::take(&mut parts.extensions);
+    *request.method_mut() = attempt.method().clone();
+    *request.version_mut() = attempt.version();
+    *request.uri_mut() = copy_uri(attempt.uri());
+    *request.headers_mut() = copy_headers(attempt.headers(), settings);
+    upgrade::forget(&mut extensions);
+    *request.extensions_mut() = extensions;
     request
 }
 
 fn copy_uri(uri: &Uri) -> Uri {
-    uri.to_string().parse().unwrap_or_default()
+    let text = match uri.path_and_query() {
+        // What most of HTTP/1.1 is, without the detour of formatting.
+        Some(path) if uri.authority().is_none() && path.as_str().starts_with('/') => {
+            path.as_str().to_owned()
+        }
+        _ => uri.to_string(),
+    };
+    Uri::from_maybe_shared(Bytes::from(text)).unwrap_or_default()
 }
 
 fn copy_headers(headers: &HeaderMap, settings: &Settings) -> HeaderMap {
@@ -233,4 +284,18 @@ fn copy_headers(headers: &HeaderMap, settings: &Settings) -> HeaderMap {
         }
     }
     copy
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copied_uri_is_the_same() {
+        for text in ["/", "/chat", "/a/b?c=d&e", "/?", "*", "http://h", "https://h:1/a?b"] {
+            let uri: Uri = text.parse().unwrap();
+            assert_eq!(copy_uri(&uri), uri, "{text}");
+            assert_eq!(copy_uri(&uri).to_string(), uri.to_string());
+        }
+    }
 }

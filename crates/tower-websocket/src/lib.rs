@@ -17,6 +17,7 @@ pub mod sessions;
 mod task;
 mod transport;
 pub mod upgrade;
+mod within;
 
 #[cfg(feature = "deflate")]
 #[cfg_attr(docsrs, doc(cfg(feature = "deflate")))]

@@ -1,8 +1,9 @@
 //! The live sockets of a layer, or of several.
 
 use std::{
-    collections::HashMap,
     fmt,
+    future::Future,
+    mem,
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -53,9 +54,7 @@ struct Inner {
 
 #[derive(Default)]
 struct State {
-    next_id: u64,
-    /// A session has no control before its connection is upgraded.
-    live: HashMap<u64, Option<Control>>,
+    live: Live,
     draining: bool,
     /// Since the drain began, until it aborted the rest.
     ended: usize,
@@ -83,7 +82,7 @@ impl Sessions {
     /// handler and transport.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.lock().live.len()
+        self.lock().live.len
     }
 
     /// Whether no socket is live.
@@ -138,7 +137,7 @@ impl Sessions {
             state.draining = true;
             state.ended = 0;
         }
-        state.live.values().flatten().cloned().collect()
+        state.live.controls()
     }
 
     fn begin_abort(&self) -> Vec<Control> {
@@ -146,9 +145,9 @@ impl Sessions {
         // Another drain may have done so already.
         if !self.inner.abort.is_cancelled() {
             self.inner.abort.cancel();
-            state.aborted = state.live.len();
+            state.aborted = state.live.len;
         }
-        state.live.values().flatten().cloned().collect()
+        state.live.controls()
     }
 
     async fn wait_empty(&self) {
@@ -168,9 +167,7 @@ impl Sessions {
         if state.draining {
             return None;
         }
-        let id = state.next_id;
-        state.next_id += 1;
-        state.live.insert(id, None);
+        let id = state.live.enter();
         Some(SessionGuard { sessions: self.clone(), id })
     }
 
@@ -183,7 +180,7 @@ impl fmt::Debug for Sessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.lock();
         f.debug_struct("Sessions")
-            .field("live", &state.live.len())
+            .field("live", &state.live.len)
             .field("draining", &state.draining)
             .finish_non_exhaustive()
     }
@@ -193,44 +190,100 @@ fn going_away() -> CloseFrame {
     CloseFrame::new(CloseCode::GOING_AWAY, CloseReason::default())
 }
 
+/// The live sessions, each in a place of its own, which the next one takes that comes.
+#[derive(Default)]
+struct Live {
+    places: Vec<Place>,
+    /// The first of the free places.
+    free: Option<u32>,
+    len: usize,
+}
+
+enum Place {
+    /// Before the next of the free places.
+    Free(Option<u32>),
+    /// The connection is not upgraded yet.
+    Entered,
+    Started(Control),
+}
+
+impl Live {
+    fn enter(&mut self) -> u32 {
+        self.len += 1;
+        let Some(id) = self.free else {
+            self.places.push(Place::Entered);
+            return u32::try_from(self.places.len() - 1).expect("no process has as many sockets");
+        };
+        if let Place::Free(next) = mem::replace(&mut self.places[id as usize], Place::Entered) {
+            self.free = next;
+        }
+        id
+    }
+
+    fn start(&mut self, id: u32, control: Control) {
+        self.places[id as usize] = Place::Started(control);
+    }
+
+    fn leave(&mut self, id: u32) -> Place {
+        self.len -= 1;
+        mem::replace(&mut self.places[id as usize], Place::Free(self.free.replace(id)))
+    }
+
+    fn controls(&self) -> Vec<Control> {
+        let control = |place: &Place| match place {
+            Place::Started(control) => Some(control.clone()),
+            Place::Free(_) | Place::Entered => None,
+        };
+        self.places.iter().filter_map(control).collect()
+    }
+}
+
 /// One live socket; it leaves the set when this is dropped.
 pub(crate) struct SessionGuard {
     sessions: Sessions,
-    id: u64,
+    id: u32,
 }
 
 impl SessionGuard {
     /// The connection is upgraded: from now on a drain reaches the session by `control`.
-    pub(crate) fn started(&self, control: &Control) {
-        let draining = {
+    pub(crate) fn started(&self, control: Control) {
+        let late = {
             let mut state = self.sessions.lock();
-            if let Some(slot) = state.live.get_mut(&self.id) {
-                *slot = Some(control.clone());
-            }
-            state.draining
+            let late = state.draining.then(|| control.clone());
+            state.live.start(self.id, control);
+            late
         };
-        if self.sessions.inner.abort.is_cancelled() {
+        let Some(control) = late else { return };
+        if self.is_aborted() {
             control.abort();
-        } else if draining {
+        } else {
             control.close(going_away());
         }
     }
 
-    /// Waits for `future`, but not past the deadline of a drain.
-    pub(crate) async fn unless_aborted<F: Future>(&self, future: F) -> Option<F::Output> {
-        self.sessions.inner.abort.run_until_cancelled(future).await
+    /// Whether the deadline of a drain has passed.
+    pub(crate) fn is_aborted(&self) -> bool {
+        self.sessions.inner.abort.is_cancelled()
+    }
+
+    /// Waits for the deadline of a drain.
+    pub(crate) fn aborted(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.sessions.inner.abort.clone().cancelled_owned()
     }
 }
 
 impl Drop for SessionGuard {
     fn drop(&mut self) {
         let mut state = self.sessions.lock();
-        state.live.remove(&self.id);
-        if !self.sessions.inner.abort.is_cancelled() {
+        let place = state.live.leave(self.id);
+        if !self.is_aborted() {
             state.ended += 1;
         }
-        if state.live.is_empty() {
+        if state.live.len == 0 {
             self.sessions.inner.empty.notify_waiters();
         }
+        drop(state);
+        // What a user gave the socket may be in it, and may look at the set when it is dropped.
+        drop(place);
     }
 }

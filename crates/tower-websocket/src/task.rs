@@ -1,12 +1,23 @@
 //! The task of one socket: it waits for the upgrade, drives the session, and reports the end.
 
-use std::{error::Error as StdError, future::Future, sync::Arc};
+use std::{
+    error::Error as StdError,
+    future::Future,
+    mem,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
+use bytes::Bytes;
 use http::Request;
 use hybi::socket::{Config, Ended, Error, HandlerEnd, Session};
+use pin_project_lite::pin_project;
+use tracing::Span;
 
 use crate::{
-    BoxError,
+    BoxError, WebSocket,
     handler::Handler,
     layer::Settings,
     sessions::SessionGuard,
@@ -23,65 +34,247 @@ pub(crate) struct Start<H> {
     pub(crate) settings: Arc<Settings>,
     pub(crate) config: Arc<Config>,
     pub(crate) guard: SessionGuard,
+    pub(crate) span: Span,
 }
 
 impl<H: Handler> Start<H> {
-    /// Serves the socket. What is only needed to begin is in a box of its own, so that it does not
-    /// cost as long as the socket lives.
-    pub(crate) fn run(self) -> impl Future<Output = ()> + Send {
-        let begin = Box::pin(self.begin());
-        async move {
-            let Some((session, _guard)) = begin.await else { return };
-            report(&session.await);
+    /// Serves the socket.
+    pub(crate) fn run(self) -> impl Future<Output = ()> + Send + 'static {
+        let Self { handler, request, upgrade, settings, config, guard, span } = self;
+        let call = Box::new(Call { handler, request });
+        let held = Held::new(guard, span);
+        Serve {
+            state: State::Waiting(Waiting { held, call, upgrade, settings, config, end: None }),
+        }
+    }
+}
+
+/// The future of one socket. It is as large as the session and a little more, since it lasts as
+/// long.
+struct Serve<H: Handler> {
+    state: State<H>,
+}
+
+enum State<H: Handler> {
+    Waiting(Waiting<H>),
+    Running(Running<H>),
+    Ended,
+}
+
+/// Waits for the connection.
+struct Waiting<H> {
+    held: Held,
+    call: Box<Call<H>>,
+    upgrade: Pending,
+    settings: Arc<Settings>,
+    config: Arc<Config>,
+    /// The end of the wait; only if there is one.
+    end: Option<Pin<Box<dyn Future<Output = Option<UpgradeError>> + Send>>>,
+}
+
+struct Running<H: Handler> {
+    held: Held,
+    session: Session<Transport, Handling<H>>,
+}
+
+/// What lasts as long as the socket, beside the session.
+enum Held {
+    /// Nobody is interested in the span.
+    Plain(SessionGuard),
+    Traced(Box<(SessionGuard, Span)>),
+}
+
+impl<H: Handler> Future for Serve<H> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        if let State::Waiting(waiting) = &mut this.state {
+            let upgraded = ready!(waiting.poll(cx));
+            match (upgraded, mem::replace(&mut this.state, State::Ended)) {
+                (Some(upgraded), State::Waiting(waiting)) => {
+                    this.state = State::Running(waiting.start(upgraded));
+                }
+                (_, state) => {
+                    state.end();
+                    return Poll::Ready(());
+                }
+            }
+        }
+        if let State::Running(Running { held, session }) = &mut this.state {
+            let ended = ready!(held.in_span(|| Pin::new(session).poll(cx)));
+            mem::replace(&mut this.state, State::Ended).report(&ended);
+        }
+        Poll::Ready(())
+    }
+}
+
+impl<H: Handler> Drop for Serve<H> {
+    fn drop(&mut self) {
+        mem::replace(&mut self.state, State::Ended).end();
+    }
+}
+
+impl<H: Handler> State<H> {
+    /// Drops everything, inside the span.
+    fn end(self) {
+        match self {
+            Self::Waiting(Waiting { held, call, upgrade, .. }) => {
+                held.in_span(|| drop((call, upgrade)));
+            }
+            Self::Running(Running { held, session }) => held.in_span(|| drop(session)),
+            Self::Ended => {}
         }
     }
 
-    /// Waits for the connection.
-    async fn begin(
-        self,
-    ) -> Option<(Session<Transport, impl Future<Output = Result<(), BoxError>>>, SessionGuard)>
-    {
-        let Self { handler, request, upgrade, settings, config, guard } = self;
-        let upgraded = tokio::time::timeout(settings.upgrade_timeout, upgrade.wait());
-        let upgraded = guard.unless_aborted(upgraded).await?;
-        let (transport, early) = match upgraded.unwrap_or_else(|_| Err(UpgradeError::timed_out())) {
-            Ok(upgraded) => upgraded,
-            Err(error) => {
-                settings.upgrade_failed(&error);
-                return None;
-            }
-        };
-        drop(settings);
+    /// Reports how the session ended, before it no longer counts.
+    fn report(self, ended: &Ended) {
+        if let Self::Running(Running { held, session }) = self {
+            held.in_span(|| {
+                drop(session);
+                report(ended, held.span());
+            });
+        }
+    }
+}
+
+impl<H: Handler> Waiting<H> {
+    /// The transport, and what was read of it already; `None` if there will be none.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<(Transport, Bytes)>> {
+        let Self { held, upgrade, settings, end, .. } = self;
+        let guard = held.guard();
+        if guard.is_aborted() {
+            return Poll::Ready(None);
+        }
+        held.in_span(|| {
+            let error = match upgrade.poll(cx) {
+                Poll::Ready(Ok(upgraded)) => return Poll::Ready(Some(upgraded)),
+                Poll::Ready(Err(error)) => error,
+                Poll::Pending => {
+                    let end = end.get_or_insert_with(|| {
+                        Box::pin(end_of_wait(settings.upgrade_timeout, guard.aborted()))
+                    });
+                    match ready!(end.as_mut().poll(cx)) {
+                        Some(error) => error,
+                        None => return Poll::Ready(None),
+                    }
+                }
+            };
+            settings.upgrade_failed(&error);
+            Poll::Ready(None)
+        })
+    }
+
+    fn start(self, (transport, early): (Transport, Bytes)) -> Running<H> {
+        let Self { held, call, config, .. } = self;
         let session = Session::with_early_data(transport, &early, config, |socket| {
-            // Called in the session's first poll, which catches panics. The box is gone then.
-            let call = Box::new((handler, request.map(|()| socket)));
-            async move {
-                let (mut handler, request) = *call;
-                let served = handler.call(request);
-                drop(handler);
-                served.await.map_err(Into::into)
-            }
+            Handling::Called { call: Some((call, socket)) }
         });
         // May be a slice of the buffer that the request was read into.
         drop(early);
-        guard.started(&session.control());
-        Some((session, guard))
+        held.guard().started(session.control());
+        Running { held, session }
+    }
+}
+
+/// Until an upgrade has taken too long, or a drain has.
+async fn end_of_wait(limit: Duration, aborted: impl Future) -> Option<UpgradeError> {
+    let aborted = tokio::time::timeout(limit, aborted).await;
+    aborted.is_err().then(UpgradeError::timed_out)
+}
+
+impl Held {
+    fn new(guard: SessionGuard, span: Span) -> Self {
+        if span.is_disabled() { Self::Plain(guard) } else { Self::Traced(Box::new((guard, span))) }
+    }
+
+    fn guard(&self) -> &SessionGuard {
+        match self {
+            Self::Plain(guard) => guard,
+            Self::Traced(held) => &held.0,
+        }
+    }
+
+    fn span(&self) -> Option<&Span> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Traced(held) => Some(&held.1),
+        }
+    }
+
+    fn in_span<R>(&self, f: impl FnOnce() -> R) -> R {
+        match self.span() {
+            Some(span) => span.in_scope(f),
+            None => f(),
+        }
+    }
+}
+
+/// What is needed to call the handler. It is in a box of its own, which is gone once the handler
+/// was called.
+struct Call<H> {
+    handler: H,
+    request: Request<()>,
+}
+
+pin_project! {
+    /// The handler's part of the session.
+    #[project = HandlingProj]
+    enum Handling<H: Handler> {
+        // Called in the session's first poll, which catches panics.
+        Called { call: Option<(Box<Call<H>>, WebSocket)> },
+        Serving { #[pin] future: H::Future },
+    }
+}
+
+impl<H: Handler> Future for Handling<H> {
+    type Output = Result<(), BoxError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let HandlingProj::Called { call } = self.as_mut().project() {
+            let (call, socket) = call.take().expect("a handler that panicked is not polled again");
+            let Call { mut handler, request } = *call;
+            let future = handler.call(request.map(|()| socket));
+            drop(handler);
+            self.set(Self::Serving { future });
+        }
+        match self.project() {
+            HandlingProj::Serving { future } => future.poll(cx).map_err(Into::into),
+            HandlingProj::Called { .. } => unreachable!("it was called"),
+        }
     }
 }
 
 /// Puts the end of a session into its span and, where somebody should look at it, into an event.
-fn report(ended: &Ended) {
-    let stats = ended.stats();
-    let code = ended.peer_close().map_or(1006, hybi::proto::CloseFrame::status);
-    tracing::Span::current()
-        .record("close_code", code)
-        .record("messages_received", stats.messages_received)
-        .record("bytes_received", stats.bytes_received)
-        .record("messages_sent", stats.messages_sent)
-        .record("bytes_sent", stats.bytes_sent);
-    match ended.handler() {
+fn report(ended: &Ended, span: Option<&Span>) {
+    if let Some(span) = span {
+        let stats = ended.stats();
+        let code = ended.peer_close().map_or(1006, hybi::proto::CloseFrame::status);
+        span.record("close_code", code)
+            .record("messages_received", stats.messages_received)
+            .record("bytes_received", stats.bytes_received)
+            .record("messages_sent", stats.messages_sent)
+            .record("bytes_sent", stats.bytes_sent);
+    }
+    report_handler(ended.handler());
+    if let Some(failure) = ended.failure() {
+        tracing::debug!(
+            error = failure as &dyn StdError,
+            cause = failure.source(),
+            "the WebSocket ended without a closing handshake"
+        );
+    } else {
+        tracing::debug!("the WebSocket was closed");
+    }
+}
+
+fn report_handler(end: &HandlerEnd) {
+    match end {
         HandlerEnd::Returned => {}
-        HandlerEnd::Dropped => tracing::debug!("the WebSocket handler was aborted"),
+        HandlerEnd::Dropped => tracing::debug!(
+            "the WebSocket handler was dropped: the socket was aborted, or the handler went on for \
+             too long after the socket had ended"
+        ),
         HandlerEnd::Failed(error) if is_about_the_peer(&**error) => {
             tracing::debug!(
                 error = &**error as &dyn StdError,
@@ -100,15 +293,6 @@ fn report(ended: &Ended) {
             tracing::error!(panic = message, "the WebSocket handler panicked");
         }
     }
-    if let Some(failure) = ended.failure() {
-        tracing::debug!(
-            error = failure as &dyn StdError,
-            cause = failure.source(),
-            "the WebSocket ended without a closing handshake"
-        );
-    } else {
-        tracing::debug!("the WebSocket was closed");
-    }
 }
 
 /// The error, or one below it, only says that the peer is gone or misbehaved: no fault of the
@@ -122,4 +306,19 @@ fn is_about_the_peer(error: &(dyn StdError + 'static)) -> bool {
         next = error.source();
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of all that a task is made of, tokio rounds the sum up.
+    #[test]
+    fn a_task_is_a_session_and_sixteen_bytes() {
+        fn sizes<H: Handler>(_: fn() -> H) -> (usize, usize) {
+            (size_of::<Serve<H>>(), size_of::<Session<Transport, Handling<H>>>())
+        }
+        let (task, session) = sizes(|| crate::handler_fn(async |_: WebSocket| {}));
+        assert!(task <= session + 16, "{task} bytes for a session of {session}");
+    }
 }

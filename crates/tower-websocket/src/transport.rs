@@ -25,7 +25,8 @@ pub struct Transport {
 
 enum Kind {
     Tcp(TcpStream),
-    Upgraded(TokioIo<hyper::upgrade::Upgraded>),
+    // Boxed, so that it does not make the others larger.
+    Upgraded(Box<TokioIo<hyper::upgrade::Upgraded>>),
     Boxed(Box<dyn Io>),
 }
 
@@ -35,7 +36,7 @@ impl Transport {
     }
 
     pub(crate) fn upgraded(upgraded: hyper::upgrade::Upgraded) -> Self {
-        Self { kind: Kind::Upgraded(TokioIo::new(upgraded)) }
+        Self { kind: Kind::Upgraded(Box::new(TokioIo::new(upgraded))) }
     }
 
     pub(crate) fn boxed(io: impl Io) -> Self {
@@ -48,13 +49,14 @@ macro_rules! delegate {
     ($self:ident.$method:ident($($argument:expr),*)) => {
         match &mut $self.get_mut().kind {
             Kind::Tcp(io) => Pin::new(io).$method($($argument),*),
-            Kind::Upgraded(io) => Pin::new(io).$method($($argument),*),
+            Kind::Upgraded(io) => Pin::new(&mut **io).$method($($argument),*),
             Kind::Boxed(io) => Pin::new(&mut **io).$method($($argument),*),
         }
     };
 }
 
 impl AsyncRead for Transport {
+    #[inline]
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -65,6 +67,7 @@ impl AsyncRead for Transport {
 }
 
 impl AsyncWrite for Transport {
+    #[inline]
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -73,14 +76,17 @@ impl AsyncWrite for Transport {
         delegate!(self.poll_write(cx, bytes))
     }
 
+    #[inline]
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         delegate!(self.poll_flush(cx))
     }
 
+    #[inline]
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         delegate!(self.poll_shutdown(cx))
     }
 
+    #[inline]
     fn poll_write_vectored(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -89,6 +95,7 @@ impl AsyncWrite for Transport {
         delegate!(self.poll_write_vectored(cx, slices))
     }
 
+    #[inline]
     fn is_write_vectored(&self) -> bool {
         match &self.kind {
             Kind::Tcp(io) => io.is_write_vectored(),
@@ -105,5 +112,16 @@ impl fmt::Debug for Transport {
             Kind::Upgraded(_) => "Transport::Upgraded",
             Kind::Boxed(_) => "Transport::Boxed",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every session has one for its life.
+    #[test]
+    fn a_transport_is_as_large_as_a_tcp_stream() {
+        assert_eq!(size_of::<Transport>(), size_of::<TcpStream>());
     }
 }

@@ -2,10 +2,14 @@
 
 use std::{
     fmt,
-    future::Future,
+    future::{Future, ready},
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
 };
+
+#[cfg(feature = "client")]
+use std::future::poll_fn;
 
 use bytes::Bytes;
 use http::Extensions;
@@ -41,7 +45,6 @@ pub struct Upgrade {
 
 pub(crate) enum Pending {
     Hyper(OnUpgrade),
-    Ready(Transport),
     Later(Pin<Box<dyn Future<Output = Result<Transport, BoxError>> + Send>>),
 }
 
@@ -49,7 +52,7 @@ impl Upgrade {
     /// An upgrade that is done: `io` is the stream behind the handshake's head.
     #[must_use]
     pub fn from_io(io: impl Io) -> Self {
-        Self::from_pending(Pending::Ready(Transport::boxed(io)))
+        Self::from_pending(Pending::Later(Box::pin(ready(Ok(Transport::boxed(io))))))
     }
 
     /// An upgrade to whatever `io` resolves to, which it may do after the response went out.
@@ -173,14 +176,25 @@ pub(crate) fn put_back(pending: Pending, extensions: &mut Extensions) {
 }
 
 impl Pending {
+    /// See [`poll`](Self::poll).
+    #[cfg(feature = "client")]
+    pub(crate) async fn wait(mut self) -> Result<(Transport, Bytes), UpgradeError> {
+        poll_fn(|cx| self.poll(cx)).await
+    }
+
     /// Waits until the response went out. The bytes were read already, behind the request's head.
-    pub(crate) async fn wait(self) -> Result<(Transport, Bytes), UpgradeError> {
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(Transport, Bytes), UpgradeError>> {
         match self {
-            Self::Ready(transport) => Ok((transport, Bytes::new())),
-            Self::Later(transport) => {
-                transport.await.map(|it| (it, Bytes::new())).map_err(UpgradeError::failed)
+            Self::Hyper(upgrade) => {
+                Pin::new(upgrade).poll(cx).map_ok(transport).map_err(UpgradeError::failed)
             }
-            Self::Hyper(upgrade) => upgrade.await.map(transport).map_err(UpgradeError::failed),
+            Self::Later(transport) => {
+                let transport = transport.as_mut().poll(cx);
+                transport.map_ok(|it| (it, Bytes::new())).map_err(UpgradeError::failed)
+            }
         }
     }
 }

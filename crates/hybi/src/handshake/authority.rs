@@ -3,14 +3,14 @@
 
 use std::net::Ipv6Addr;
 
-use http::{HeaderMap, Uri, header, uri::Scheme};
+use http::{Uri, uri::Scheme};
 
-use super::{HandshakeError, list};
+use super::{HandshakeError, fields::Field, list};
 
 /// Checks what an HTTP/1.1 request says about where it goes.
 ///
 /// An absolute-form target is used instead of `Host`, which must be there all the same.
-pub(super) fn check_upgrade(uri: &Uri, headers: &HeaderMap) -> Result<(), HandshakeError> {
+pub(super) fn check_upgrade(uri: &Uri, host: Field<'_>) -> Result<(), HandshakeError> {
     match (uri.scheme(), uri.authority()) {
         (None, None) => {}
         (Some(scheme), Some(authority)) => {
@@ -22,19 +22,19 @@ pub(super) fn check_upgrade(uri: &Uri, headers: &HeaderMap) -> Result<(), Handsh
         _ => return Err(HandshakeError::InvalidTarget),
     }
     check_path(uri)?;
-    host_field(headers)?.ok_or(HandshakeError::MissingHost)?;
+    host_field(host)?.ok_or(HandshakeError::MissingHost)?;
     Ok(())
 }
 
 /// Checks what an extended CONNECT says about where it goes.
-pub(super) fn check_extended_connect(uri: &Uri, headers: &HeaderMap) -> Result<(), HandshakeError> {
+pub(super) fn check_extended_connect(uri: &Uri, host: Field<'_>) -> Result<(), HandshakeError> {
     let authority = uri.authority().ok_or(HandshakeError::MissingAuthority)?;
     let scheme = uri.scheme().ok_or(HandshakeError::InvalidScheme)?;
     check_scheme(scheme)?;
     check_path(uri)?;
     let authority =
         HostPort::parse(authority.as_str().as_bytes()).ok_or(HandshakeError::InvalidAuthority)?;
-    match host_field(headers)? {
+    match host_field(host)? {
         Some(host) if !host.is_same(&authority, scheme) => Err(HandshakeError::HostMismatch),
         _ => Ok(()),
     }
@@ -53,14 +53,12 @@ fn check_path(uri: &Uri) -> Result<(), HandshakeError> {
 }
 
 /// The one `Host` field, if there is one.
-fn host_field(headers: &HeaderMap) -> Result<Option<HostPort<'_>>, HandshakeError> {
-    let mut lines = headers.get_all(header::HOST).iter();
-    let Some(line) = lines.next() else {
-        return Ok(None);
+fn host_field(host: Field<'_>) -> Result<Option<HostPort<'_>>, HandshakeError> {
+    let line = match host {
+        Field::Absent => return Ok(None),
+        Field::One(line) => line,
+        Field::Several => return Err(HandshakeError::RepeatedHost),
     };
-    if lines.next().is_some() {
-        return Err(HandshakeError::RepeatedHost);
-    }
     let host = HostPort::parse(list::trim(line.as_bytes())).ok_or(HandshakeError::InvalidHost)?;
     Ok(Some(host))
 }
@@ -80,11 +78,7 @@ impl<'a> HostPort<'a> {
             literal.parse::<Ipv6Addr>().ok()?;
             end + 1
         } else {
-            let end = authority.iter().position(|&byte| byte == b':').unwrap_or(authority.len());
-            if !is_reg_name(&authority[..end]) {
-                return None;
-            }
-            end
+            reg_name_len(authority)?
         };
         let (host, rest) = authority.split_at(end);
         let port = match rest {
@@ -104,41 +98,42 @@ impl<'a> HostPort<'a> {
 }
 
 fn parse_port(digits: &[u8]) -> Option<u16> {
-    // `u16::from_str` alone would take a plus sign.
-    if !digits.iter().all(u8::is_ascii_digit) {
-        return None;
+    // `u16::from_str` would take a plus sign, and read text.
+    let mut port = 0_u16;
+    for digit in digits {
+        let value = digit.wrapping_sub(b'0');
+        if value > 9 {
+            return None;
+        }
+        port = port.checked_mul(10)?.checked_add(value.into())?;
     }
-    str::from_utf8(digits).ok()?.parse().ok()
+    Some(port)
 }
 
-/// Whether `host` is a registered name or an IPv4 address, and not empty.
-fn is_reg_name(host: &[u8]) -> bool {
-    let mut rest = host;
-    while let [first, tail @ ..] = rest {
-        rest = match (first, tail) {
-            (b'%', [high, low, tail @ ..])
-                if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
-            {
-                tail
+/// How much of `text` is a registered name or an IPv4 address; `None` for nothing of it, and for an
+/// escape that is none.
+fn reg_name_len(text: &[u8]) -> Option<usize> {
+    const UNESCAPED: [bool; 256] = list::alphanumeric_or(b"-._~!$&'()*+,;=");
+    let mut len = 0;
+    while let Some(&byte) = text.get(len) {
+        match text[len..] {
+            _ if UNESCAPED[usize::from(byte)] => len += 1,
+            [b'%', high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                len += 3;
             }
-            (
-                b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+'
-                | b',' | b';' | b'=',
-                tail,
-            ) => tail,
-            (byte, tail) if byte.is_ascii_alphanumeric() => tail,
-            _ => return false,
-        };
+            [b'%', ..] => return None,
+            _ => break,
+        }
     }
-    !host.is_empty()
+    (len > 0).then_some(len)
 }
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use http::{HeaderMap, HeaderValue, header};
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{super::fields::Fields, *};
 
     fn hosts(lines: &[&[u8]]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -146,6 +141,14 @@ mod tests {
             headers.append(header::HOST, HeaderValue::from_bytes(line).unwrap());
         }
         headers
+    }
+
+    fn check_upgrade(uri: &Uri, headers: &HeaderMap) -> Result<(), HandshakeError> {
+        super::check_upgrade(uri, Fields::of(headers).host)
+    }
+
+    fn check_extended_connect(uri: &Uri, headers: &HeaderMap) -> Result<(), HandshakeError> {
+        super::check_extended_connect(uri, Fields::of(headers).host)
     }
 
     /// H-02

@@ -51,12 +51,19 @@ pub fn classify(
     headers: &HeaderMap,
     protocol: Option<&str>,
 ) -> RequestKind {
+    let asks_to_upgrade = || list::lists_token(headers, &header::UPGRADE, WEBSOCKET);
+    classify_by(method, version, protocol, asks_to_upgrade)
+}
+
+/// [`classify`] for a request of which `asks_to_upgrade` tells whether `Upgrade` lists `websocket`.
+pub(super) fn classify_by(
+    method: &Method,
+    version: Version,
+    protocol: Option<&str>,
+    asks_to_upgrade: impl FnOnce() -> bool,
+) -> RequestKind {
     let opening = match (method, version) {
-        (&Method::GET, Version::HTTP_11)
-            if list::lists_token(headers, &header::UPGRADE, WEBSOCKET) =>
-        {
-            Opening::Upgrade
-        }
+        (&Method::GET, Version::HTTP_11) if asks_to_upgrade() => Opening::Upgrade,
         (&Method::CONNECT, Version::HTTP_2 | Version::HTTP_3)
             if protocol.is_some_and(|name| name.eq_ignore_ascii_case(WEBSOCKET)) =>
         {

@@ -3,8 +3,13 @@
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use sha1::{Digest as _, Sha1};
 
+use super::list;
+
 /// What RFC 6455 appends to the key before hashing, so that no other protocol answers by accident.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// The characters of standard base64.
+const ALPHABET: [bool; 256] = list::alphanumeric_or(b"+/");
 
 /// A base64 text of 16 bytes: 22 characters that carry them and two of padding.
 pub(super) type Key = [u8; 24];
@@ -32,9 +37,9 @@ pub fn accept_value(key: &[u8]) -> [u8; 28] {
 /// The four spare bits of the last character may be set: RFC 6455's own sample has them (erratum
 /// 3150), and only the text is hashed.
 pub(super) fn parse(value: &[u8]) -> Option<Key> {
-    let key: Key = super::list::trim(value).try_into().ok()?;
+    let key: Key = list::trim(value).try_into().ok()?;
     let (characters, padding) = key.split_at(22);
-    let in_alphabet = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    let in_alphabet = |byte: &u8| ALPHABET[usize::from(*byte)];
     (padding == b"==" && characters.iter().all(in_alphabet)).then_some(key)
 }
 

@@ -1,17 +1,20 @@
 //! Comma lists and tokens, the two shapes that handshake fields are made of (RFC 9110, sections
 //! 5.3, 5.6.1 and 5.6.2).
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Whether the list field `name` has an element that is `token`, ignoring ASCII case.
 ///
 /// All lines of the field count as one list; an element matches whole or not at all.
 pub(super) fn lists_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
-    headers
-        .get_all(name)
-        .iter()
-        .flat_map(|line| elements(line.as_bytes()))
-        .any(|element| element.eq_ignore_ascii_case(token.as_bytes()))
+    headers.get_all(name).iter().any(|line| line_lists_token(line, token))
+}
+
+/// Whether one line of a list field has an element that is `token`, ignoring ASCII case.
+pub(super) fn line_lists_token(line: &HeaderValue, token: &str) -> bool {
+    let (line, token) = (line.as_bytes(), token.as_bytes());
+    // Nearly always it is the only one, and written like this.
+    line == token || elements(line).any(|element| element.eq_ignore_ascii_case(token))
 }
 
 /// The elements of one line of a list without quoted strings: trimmed, empty ones skipped.
@@ -43,24 +46,24 @@ pub(super) const fn is_token(bytes: &[u8]) -> bool {
 
 /// Whether `byte` may stand in a token.
 pub(super) const fn is_token_char(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'!' | b'#'
-                | b'$'
-                | b'%'
-                | b'&'
-                | b'\''
-                | b'*'
-                | b'+'
-                | b'-'
-                | b'.'
-                | b'^'
-                | b'_'
-                | b'`'
-                | b'|'
-                | b'~'
-        )
+    const TOKEN: [bool; 256] = alphanumeric_or(b"!#$%&'*+-.^_`|~");
+    TOKEN[byte as usize]
+}
+
+/// For each byte, whether it is an ASCII letter or digit, or one of `others`.
+pub(super) const fn alphanumeric_or(others: &[u8]) -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut index = 0;
+    while index < others.len() {
+        table[others[index] as usize] = true;
+        index += 1;
+    }
+    table
 }
 
 #[cfg(test)]

@@ -88,6 +88,7 @@ mod client;
 mod deflate;
 mod error;
 mod extension;
+mod fields;
 mod key;
 mod limits;
 mod list;

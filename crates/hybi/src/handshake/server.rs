@@ -3,13 +3,14 @@
 
 use std::fmt;
 
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts};
+use http::{HeaderValue, Response, StatusCode, header, request::Parts};
 
 use super::{
     ExtensionOffer, HandshakeError, HandshakeLimits, Opening, Refusal, RequestKind, Subprotocol,
-    SubprotocolNotOffered, accept_value, authority, classify,
-    classify::WEBSOCKET,
+    SubprotocolNotOffered, accept_value, authority,
+    classify::{WEBSOCKET, classify_by},
     extension,
+    fields::{Field, Fields},
     key::{self, Key},
     list, refusal, subprotocol,
 };
@@ -53,8 +54,12 @@ impl ServerHandshake {
         protocol: Option<&str>,
         limits: &HandshakeLimits,
     ) -> Result<Self, Refusal> {
-        match classify(&parts.method, parts.version, &parts.headers, protocol) {
-            RequestKind::Handshake(opening) => Ok(Self::parse_opening(opening, parts, limits)?),
+        let fields = Fields::of(&parts.headers);
+        let asks_to_upgrade = || fields.upgrade_lists(WEBSOCKET);
+        match classify_by(&parts.method, parts.version, protocol, asks_to_upgrade) {
+            RequestKind::Handshake(opening) => {
+                Ok(Self::parse_opening(opening, parts, &fields, limits)?)
+            }
             RequestKind::Other => Err(refusal::upgrade_required(parts)),
         }
     }
@@ -100,8 +105,8 @@ impl ServerHandshake {
             let accept =
                 HeaderValue::from_bytes(&accept_value(key)).expect("base64 is visible ASCII");
             headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
-            headers.insert(header::UPGRADE, HeaderValue::from_static(WEBSOCKET));
-            headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+            headers.insert(header::UPGRADE, const { HeaderValue::from_static(WEBSOCKET) });
+            headers.insert(header::CONNECTION, const { HeaderValue::from_static("Upgrade") });
             *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         }
         Ok(response)
@@ -132,38 +137,40 @@ impl ServerHandshake {
     fn parse_opening(
         opening: Opening,
         parts: &Parts,
+        fields: &Fields<'_>,
         limits: &HandshakeLimits,
     ) -> Result<Self, HandshakeError> {
-        let headers = &parts.headers;
         match opening {
             Opening::Upgrade => {
                 // First, because a proxy that drops this field is the commonest fault of all.
-                if !list::lists_token(headers, &header::CONNECTION, "upgrade") {
+                if !fields.connection_lists("Upgrade") {
                     return Err(HandshakeError::ConnectionLacksUpgrade);
                 }
-                check_no_content(headers)?;
-                authority::check_upgrade(&parts.uri, headers)?;
+                check_no_content(fields)?;
+                authority::check_upgrade(&parts.uri, fields.host)?;
             }
             Opening::ExtendedConnect => {
-                if headers.contains_key(header::CONNECTION) || headers.contains_key(header::UPGRADE)
-                {
+                if !fields.connection.is_absent() || !fields.upgrade.is_absent() {
                     return Err(HandshakeError::ConnectionFieldNotAllowed);
                 }
-                check_no_content(headers)?;
-                authority::check_extended_connect(&parts.uri, headers)?;
+                check_no_content(fields)?;
+                authority::check_extended_connect(&parts.uri, fields.host)?;
             }
         }
         // Before the key: another version may have another kind of key.
-        check_version(headers)?;
+        check_version(fields.version)?;
         let key = match opening {
-            Opening::Upgrade => Some(parse_key(headers)?),
+            Opening::Upgrade => Some(parse_key(fields.key)?),
             Opening::ExtendedConnect => None,
         };
-        Ok(Self {
-            key,
-            subprotocols: subprotocol::parse_offers(headers, limits)?,
-            extensions: extension::parse_offers(headers, limits)?,
-        })
+        let mut handshake = Self { key, subprotocols: Vec::new(), extensions: Vec::new() };
+        if !fields.subprotocols.is_absent() {
+            handshake.subprotocols = subprotocol::parse_offers(&parts.headers, limits)?;
+        }
+        if !fields.extensions.is_absent() {
+            handshake.extensions = extension::parse_offers(&parts.headers, limits)?;
+        }
+        Ok(handshake)
     }
 }
 
@@ -178,13 +185,17 @@ impl fmt::Debug for ServerHandshake {
 }
 
 /// A request with content would leave its bytes where the first frame is expected.
-fn check_no_content(headers: &HeaderMap) -> Result<(), HandshakeError> {
+fn check_no_content(fields: &Fields<'_>) -> Result<(), HandshakeError> {
     let is_zero = |line: &HeaderValue| {
         let digits = list::trim(line.as_bytes());
         !digits.is_empty() && digits.iter().all(|&digit| digit == b'0')
     };
-    let no_length = headers.get_all(header::CONTENT_LENGTH).iter().all(is_zero);
-    if no_length && !headers.contains_key(header::TRANSFER_ENCODING) {
+    let no_length = match fields.content_length {
+        Field::Absent => true,
+        Field::One(line) => is_zero(line),
+        Field::Several => fields.headers().get_all(header::CONTENT_LENGTH).iter().all(is_zero),
+    };
+    if no_length && fields.transfer_encoding.is_absent() {
         Ok(())
     } else {
         Err(HandshakeError::BodyNotAllowed)
@@ -192,12 +203,12 @@ fn check_no_content(headers: &HeaderMap) -> Result<(), HandshakeError> {
 }
 
 /// One line that is `13`.
-fn check_version(headers: &HeaderMap) -> Result<(), HandshakeError> {
-    let mut lines = headers.get_all(header::SEC_WEBSOCKET_VERSION).iter();
-    let line = lines.next().ok_or(HandshakeError::MissingVersion)?;
-    if lines.next().is_some() {
-        return Err(HandshakeError::MalformedVersion);
-    }
+fn check_version(version: Field<'_>) -> Result<(), HandshakeError> {
+    let line = match version {
+        Field::Absent => return Err(HandshakeError::MissingVersion),
+        Field::One(line) => line,
+        Field::Several => return Err(HandshakeError::MalformedVersion),
+    };
     match list::trim(line.as_bytes()) {
         b"13" => Ok(()),
         other if is_version(other) => Err(HandshakeError::UnsupportedVersion),
@@ -216,19 +227,18 @@ fn is_version(text: &[u8]) -> bool {
     }
 }
 
-fn parse_key(headers: &HeaderMap) -> Result<Key, HandshakeError> {
-    let mut lines = headers.get_all(header::SEC_WEBSOCKET_KEY).iter();
-    let line = lines.next().ok_or(HandshakeError::MissingKey)?;
-    if lines.next().is_some() {
-        return Err(HandshakeError::RepeatedKey);
+fn parse_key(key: Field<'_>) -> Result<Key, HandshakeError> {
+    match key {
+        Field::Absent => Err(HandshakeError::MissingKey),
+        Field::One(line) => key::parse(line.as_bytes()).ok_or(HandshakeError::InvalidKey),
+        Field::Several => Err(HandshakeError::RepeatedKey),
     }
-    key::parse(line.as_bytes()).ok_or(HandshakeError::InvalidKey)
 }
 
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use http::{HeaderName, Method, Request, Version};
+    use http::{HeaderMap, HeaderName, Method, Request, Version};
     use proptest::prelude::*;
 
     use super::*;

@@ -1,6 +1,10 @@
 //! A handshake, as a policy sees it.
 
-use std::{fmt, net::SocketAddr, sync::Arc};
+use std::{
+    fmt, mem,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+};
 
 use http::{Extensions, HeaderMap, Method, Request, Uri, Version, request::Parts, uri::Scheme};
 use hybi::handshake::{
@@ -23,8 +27,9 @@ pub struct Attempt(Arc<Inner>);
 struct Inner {
     parts: Parts,
     handshake: ServerHandshake,
-    authority: Authority,
     origin: Origin,
+    // Read when it is asked for: most clients that are no browsers send no `Origin` to compare it to.
+    authority: OnceLock<Authority>,
 }
 
 impl Attempt {
@@ -45,19 +50,26 @@ impl Attempt {
 
     /// `handshake` was read from `parts`.
     pub(crate) fn new(parts: Parts, handshake: ServerHandshake) -> Self {
-        let authority = Authority::effective(&parts.uri, &parts.headers);
-        Self(Arc::new(Inner {
-            authority: authority.unwrap_or_else(Authority::unknown),
-            origin: Origin::of(&parts.headers),
-            parts,
-            handshake,
-        }))
+        let origin = Origin::of(&parts.headers);
+        Self(Arc::new(Inner { parts, handshake, origin, authority: OnceLock::new() }))
     }
 
-    /// What it was made of; copied if a policy keeps a clone.
-    pub(crate) fn into_parts(self) -> (Parts, ServerHandshake) {
-        let inner = Arc::unwrap_or_clone(self.0);
-        (inner.parts, inner.handshake)
+    /// What was read from the request.
+    pub(crate) fn handshake(&self) -> &ServerHandshake {
+        &self.0.handshake
+    }
+
+    /// Takes the extensions out; copied if a policy keeps a clone.
+    pub(crate) fn take_extensions(&mut self) -> Extensions {
+        match Arc::get_mut(&mut self.0) {
+            Some(inner) => mem::take(&mut inner.parts.extensions),
+            None => self.0.parts.extensions.clone(),
+        }
+    }
+
+    /// The request that it was made of; copied if a policy keeps a clone.
+    pub(crate) fn into_parts(self) -> Parts {
+        Arc::unwrap_or_clone(self.0).parts
     }
 
     /// GET, or CONNECT for an [extended CONNECT](Opening::ExtendedConnect).
@@ -100,7 +112,11 @@ impl Attempt {
     /// form or of `:authority`, else `Host`.
     #[must_use]
     pub fn authority(&self) -> &Authority {
-        &self.0.authority
+        let Inner { parts, authority, .. } = &*self.0;
+        authority.get_or_init(|| {
+            let effective = Authority::effective(&parts.uri, &parts.headers);
+            effective.unwrap_or_else(Authority::unknown)
+        })
     }
 
     /// `http` or `https`, where the request says it: on HTTP/2 and HTTP/3, and in a target in absolute
@@ -158,7 +174,7 @@ mod tests {
     use http::{StatusCode, header};
 
     use super::*;
-    use crate::policy::tests::{attempt, connect, get, http2};
+    use crate::policy::tests::{connect, get, http2};
 
     /// O-01
     #[test]
@@ -223,11 +239,12 @@ mod tests {
     #[test]
     fn the_parts_come_back() {
         for kept in [None, Some(())] {
-            let attempt = attempt(&[("x-mark", "1")]);
+            let mut request = get(&[("x-mark", "1")]);
+            request.extensions_mut().insert("extension");
+            let mut attempt = Attempt::from_request(&request).unwrap();
             let _clone = kept.map(|()| attempt.clone());
-            let (parts, handshake) = attempt.into_parts();
-            assert_eq!(parts.headers["x-mark"], "1");
-            assert!(handshake.accept(None).is_ok());
+            assert_eq!(attempt.take_extensions().get(), Some(&"extension"));
+            assert_eq!(attempt.into_parts().headers["x-mark"], "1");
         }
     }
 
