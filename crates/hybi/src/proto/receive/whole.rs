@@ -1,11 +1,12 @@
 //! How a message is taken that is there whole and in one frame: by far the most common case.
 
-use bytes::Bytes;
-
+use super::assembly;
+use super::decoder::{Decoder, Stage, take};
+use crate::proto::event::Event;
 #[cfg(feature = "tokio")]
-use super::Receiving;
-use super::{Decoder, Event, Message, Stage, Violation, frame, mask, take};
-use crate::proto::mask::masked_copy;
+use crate::proto::event::Receiving;
+use crate::proto::message::Message;
+use crate::proto::wire::{self, mask, masked_copy};
 
 /// Below this length the standard library checks text as fast as `simdutf8`, and checks it where it will stay.
 const SHORT_TEXT: usize = 64;
@@ -32,7 +33,7 @@ impl Decoder {
         input: &mut [u8],
         at: &mut usize,
     ) -> Option<Message> {
-        let (message, taken) = self.whole_frame(input, frame::MASK)?;
+        let (message, taken) = self.whole_frame(input, wire::MASK)?;
         *at += taken;
         Some(message)
     }
@@ -59,7 +60,7 @@ impl Decoder {
     /// was.
     #[inline(always)]
     fn whole_frame(&self, input: &mut [u8], mask_bit: u8) -> Option<(Message, usize)> {
-        let [first @ (frame::TEXT | frame::BINARY), second, rest @ ..] = input else { return None };
+        let [first @ (wire::TEXT | wire::BINARY), second, rest @ ..] = input else { return None };
         // A wrong mask bit makes a length of 128 and more.
         let (len, header, rest) = match *second ^ mask_bit {
             len @ 0..=125 => (usize::from(len), 2, rest),
@@ -77,15 +78,10 @@ impl Decoder {
         if len as isize > self.max_whole {
             return None;
         }
-        let is_text = *first == frame::TEXT;
+        let is_text = *first == wire::TEXT;
         if mask_bit == 0 {
             let payload = rest.get(..len)?;
-            let message = if is_text {
-                Message::Text(simdutf8::basic::from_utf8(payload).ok()?.into())
-            } else {
-                Message::Binary(Bytes::copy_from_slice(payload))
-            };
-            return Some((message, header + len));
+            return Some((assembly::whole(is_text, payload).ok()?, header + len));
         }
         let (&mut key, rest) = rest.split_first_chunk_mut()?;
         let payload = rest.get_mut(..len)?;
@@ -104,14 +100,4 @@ impl Decoder {
         };
         Some((message, header + key.len() + len))
     }
-}
-
-/// A message that is there whole: the one copy is out of the input.
-pub(super) fn whole_message(is_text: bool, payload: &[u8]) -> Result<Message, Violation> {
-    Ok(if is_text {
-        let text = simdutf8::basic::from_utf8(payload).map_err(|_| Violation::TextUtf8)?;
-        Message::Text(text.into())
-    } else {
-        Message::Binary(Bytes::copy_from_slice(payload))
-    })
 }

@@ -3,7 +3,11 @@
 use bytes::buf::Limit;
 use bytes::{BufMut, BytesMut};
 
-use super::{Assembly, Decoder, Event, Stage, Violation, mask};
+use super::assembly::Assembly;
+use super::decoder::{Decoder, Stage};
+use crate::proto::event::Event;
+use crate::proto::violation::Violation;
+use crate::proto::wire::mask;
 
 /// Below this much missing payload, reading it directly does not pay.
 const DIRECT: usize = 4 * 1024;

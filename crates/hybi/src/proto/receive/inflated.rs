@@ -3,28 +3,16 @@
 //! A few bytes may inflate to a thousand times as many. So the limits hold for what is inflated and are
 //! looked at in every step, and input is taken only as far as it was inflated.
 
-use super::{Assembly, Decoder, Event, Frame, PART, Stage, Violation, mask, take, unmasked};
+use super::assembly::Assembly;
+use super::decoder::{Decoder, Frame, PART, Stage, take, unmasked};
+use super::inflating::Inflating;
 use crate::proto::deflate::{Inflater, InvalidData};
+use crate::proto::event::Event;
+use crate::proto::violation::Violation;
+use crate::proto::wire::mask;
 
 /// So much payload is unmasked at a time, and what is not used of it masked again.
 const PIECE: usize = 4 * 1024;
-
-/// What a step without output counts as: it copies the history, which takes as long as to inflate so much.
-const EMPTY_STEP: usize = 2 * 1024;
-
-/// What it takes to receive compressed messages.
-#[derive(Debug)]
-pub(super) struct Inflating {
-    /// None once nobody wants the messages.
-    inflater: Option<Inflater>,
-    /// The message that is open, or was last, is compressed.
-    is_open: bool,
-    /// Bytes of its payload that were taken.
-    taken: usize,
-    /// Bytes inflated since `receive` paused.
-    inflated: usize,
-    pause_after: usize,
-}
 
 /// How much longer than a message its compressed form may be: compressors that are made for speed make
 /// data longer that does not compress.
@@ -40,33 +28,19 @@ impl From<InvalidData> for Violation {
 
 impl Decoder {
     pub(in crate::proto) fn set_inflater(&mut self, inflater: Inflater) {
-        self.inflating = Some(Box::new(Inflating {
-            inflater: Some(inflater),
-            is_open: false,
-            taken: 0,
-            inflated: 0,
-            pause_after: usize::MAX,
-        }));
+        self.inflating = Some(Box::new(Inflating::new(inflater)));
     }
 
     pub(in crate::proto) fn set_pause(&mut self, pause_after: usize) {
         if let Some(inflating) = &mut self.inflating {
-            inflating.pause_after = pause_after.max(1);
+            inflating.set_pause(pause_after);
         }
     }
 
     #[cfg(feature = "tokio")]
     pub(in crate::proto) fn stop_inflating(&mut self) {
         if let Some(inflating) = &mut self.inflating {
-            inflating.inflater = None;
-        }
-    }
-
-    /// A message begins.
-    pub(super) fn begin_compressed(&mut self, is_compressed: bool) {
-        if let Some(inflating) = &mut self.inflating {
-            inflating.is_open = is_compressed;
-            inflating.taken = 0;
+            inflating.stop();
         }
     }
 
@@ -75,19 +49,8 @@ impl Decoder {
         self.inflating.as_ref().is_some_and(|inflating| inflating.is_open)
     }
 
-    /// Whether to pause for what was inflated since the last time.
-    pub(super) fn take_pause(&mut self) -> bool {
-        let is_due = self.is_pause_due();
-        if is_due && let Some(inflating) = &mut self.inflating {
-            inflating.inflated = 0;
-        }
-        is_due
-    }
-
     fn is_pause_due(&self) -> bool {
-        self.inflating.as_ref().is_some_and(|inflating| {
-            inflating.inflated >= inflating.pause_after && inflating.inflater.is_some()
-        })
+        self.inflating.as_ref().is_some_and(|inflating| inflating.is_pause_due())
     }
 
     /// Holds the announced length of a frame with compressed payload to the limits. `continues` the open
@@ -175,12 +138,7 @@ impl Decoder {
             }
             let limit = self.inflated_limit();
             let Some(inflating) = &mut self.inflating else { return Ok(true) };
-            let Some(inflater) = &mut inflating.inflater else {
-                *rest = &[];
-                return Ok(true);
-            };
-            let Some(chunk) = inflater.inflate(rest)? else { return Ok(true) };
-            inflating.inflated += if chunk.is_empty() { EMPTY_STEP } else { chunk.len() };
+            let Some(chunk) = inflating.inflate(rest)? else { return Ok(true) };
             self.message.push_inflated(chunk, limit)?;
         }
     }
@@ -189,13 +147,12 @@ impl Decoder {
     fn inflate_end(&mut self) -> Result<(), Violation> {
         let limit = self.inflated_limit();
         let Some(inflating) = &mut self.inflating else { return Ok(()) };
-        let Some(inflater) = &mut inflating.inflater else {
+        if inflating.is_stopped() {
             // A character may have been cut.
             self.message = Assembly::new(self.message.kind());
             return Ok(());
-        };
-        while let Some(chunk) = inflater.finish()? {
-            inflating.inflated += chunk.len();
+        }
+        while let Some(chunk) = inflating.finish()? {
             self.message.push_inflated(chunk, limit)?;
         }
         Ok(())
@@ -209,12 +166,5 @@ impl Decoder {
     /// have their turn.
     fn has_enough(&self) -> bool {
         (self.in_parts && self.message.len() >= PART) || self.is_held() || self.is_pause_due()
-    }
-}
-
-impl Inflating {
-    #[cfg(all(test, feature = "client"))]
-    pub(super) fn held(&self) -> usize {
-        self.inflater.as_ref().map_or(0, Inflater::held)
     }
 }

@@ -4,52 +4,48 @@ use std::mem;
 
 use bytes::{Bytes, BytesMut};
 
-use super::assembly::Assembly;
-use super::close::parse_close;
-use super::connection::{Event, Receiving, Role};
-use super::frame::{self, First, MAX_HEADER, OpCode, Rest};
-use super::limits::Limits;
-use super::mask::mask;
-use super::message::{Message, MessageKind};
-use super::violation::Violation;
-
-mod direct;
+use super::assembly::{self, Assembly};
+use super::control::control_event;
 #[cfg(feature = "deflate")]
-mod inflated;
-mod whole;
+use super::inflating::Inflating;
+use crate::proto::event::{Event, Receiving, Role};
+use crate::proto::limits::Limits;
+use crate::proto::message::MessageKind;
+use crate::proto::violation::Violation;
+use crate::proto::wire::{self, First, MAX_HEADER, OpCode, Rest, mask};
 
 /// A part is given out from this length on; a shorter one first gathers what else is in the input, so
 /// that a message in tiny frames does not become as many tiny parts.
-const PART: usize = 16 * 1024;
+pub(super) const PART: usize = 16 * 1024;
 
 #[derive(Debug)]
-pub(super) struct Decoder {
+pub(in crate::proto) struct Decoder {
     /// The bit that every frame has in its second byte: set in a client's, clear in a server's.
-    mask_bit: u8,
-    max_frame: usize,
-    max_message: usize,
+    pub(super) mask_bit: u8,
+    pub(super) max_frame: usize,
+    pub(super) max_message: usize,
     /// The longest message in one frame that may be taken at once; negative if none may.
-    max_whole: isize,
+    pub(super) max_whole: isize,
     max_fragments: usize,
-    receiving: Receiving,
+    pub(super) receiving: Receiving,
     /// The beginning of a header that was cut.
     header: [u8; MAX_HEADER],
-    header_len: u8,
-    stage: Stage,
+    pub(super) header_len: u8,
+    pub(super) stage: Stage,
     /// Frames of the open message so far; 0 if none is open.
-    fragments: usize,
+    pub(super) fragments: usize,
     /// The open message is given out in parts.
-    in_parts: bool,
-    message: Assembly,
+    pub(super) in_parts: bool,
+    pub(super) message: Assembly,
     control: BytesMut,
     /// There if compression was agreed on.
     #[cfg(feature = "deflate")]
-    inflating: Option<Box<inflated::Inflating>>,
+    pub(super) inflating: Option<Box<Inflating>>,
 }
 
 /// Where in the stream of frames the next byte belongs.
 #[derive(Clone, Copy, Debug)]
-enum Stage {
+pub(super) enum Stage {
     Header,
     Payload(Frame),
     /// The violation was found where none could be returned.
@@ -60,19 +56,19 @@ enum Stage {
 
 /// The frame whose payload is being received.
 #[derive(Clone, Copy, Debug)]
-struct Frame {
-    first: First,
-    key: Option<[u8; 4]>,
+pub(super) struct Frame {
+    pub(super) first: First,
+    pub(super) key: Option<[u8; 4]>,
     /// Bytes of payload received.
-    received: usize,
+    pub(super) received: usize,
     /// Bytes of payload to come.
-    missing: usize,
+    pub(super) missing: usize,
 }
 
 impl Decoder {
-    pub(super) fn new(role: Role, limits: &Limits) -> Self {
+    pub(in crate::proto) fn new(role: Role, limits: &Limits) -> Self {
         let mut decoder = Self {
-            mask_bit: if role == Role::Server { frame::MASK } else { 0 },
+            mask_bit: if role == Role::Server { wire::MASK } else { 0 },
             max_frame: limits.frame_limit(),
             max_message: limits.max_message,
             max_whole: 0,
@@ -93,7 +89,7 @@ impl Decoder {
     }
 
     /// Changes what becomes of the messages from here on; see `Connection::set_receiving`.
-    pub(super) fn set_receiving(&mut self, receiving: Receiving) {
+    pub(in crate::proto) fn set_receiving(&mut self, receiving: Receiving) {
         self.receiving = receiving;
         self.max_whole = match receiving {
             Receiving::Parts => -1,
@@ -109,17 +105,17 @@ impl Decoder {
         }
     }
 
-    pub(super) fn receiving(&self) -> Receiving {
+    pub(in crate::proto) fn receiving(&self) -> Receiving {
         self.receiving
     }
 
     /// The kind of the message that has begun, once the header of its first frame is there.
-    pub(super) fn open_message(&self) -> Option<MessageKind> {
+    pub(in crate::proto) fn open_message(&self) -> Option<MessageKind> {
         (self.fragments > 0).then_some(self.message.kind())
     }
 
     /// Whether input is left alone until it is decided what becomes of the open message.
-    pub(super) fn is_held(&self) -> bool {
+    pub(in crate::proto) fn is_held(&self) -> bool {
         self.room() == 0 || (self.is_undecided() && self.overrun().is_some())
     }
 
@@ -130,7 +126,7 @@ impl Decoder {
     }
 
     /// How many bytes more of the open message are taken.
-    fn room(&self) -> usize {
+    pub(super) fn room(&self) -> usize {
         match self.receiving {
             Receiving::Undecided { read_ahead } if self.is_undecided() => {
                 read_ahead.saturating_sub(self.message.len())
@@ -140,12 +136,12 @@ impl Decoder {
     }
 
     /// Whether the limits on whole messages hold for the message that is open, or the next.
-    fn is_judged(&self) -> bool {
+    pub(super) fn is_judged(&self) -> bool {
         self.receiving == Receiving::Messages && !self.in_parts
     }
 
     /// How the open message, as far as it was announced, is past what a whole one may be.
-    fn overrun(&self) -> Option<Violation> {
+    pub(super) fn overrun(&self) -> Option<Violation> {
         let announced = match self.stage {
             Stage::Payload(frame) if !frame.first.opcode.is_control() => frame.missing,
             _ => 0,
@@ -167,7 +163,10 @@ impl Decoder {
     }
 
     /// Takes bytes from the front of `input` until an event is complete or the input is used up.
-    pub(super) fn receive(&mut self, input: &mut &mut [u8]) -> Result<Option<Event>, Violation> {
+    pub(in crate::proto) fn receive(
+        &mut self,
+        input: &mut &mut [u8],
+    ) -> Result<Option<Event>, Violation> {
         let result = self.try_receive(input);
         if result.is_err() || matches!(result, Ok(Some(Event::Close(_)))) {
             self.stop();
@@ -176,17 +175,17 @@ impl Decoder {
     }
 
     /// Whether a data message has begun and is not complete.
-    pub(super) fn is_mid_message(&self) -> bool {
+    pub(in crate::proto) fn is_mid_message(&self) -> bool {
         match self.stage {
             Stage::Discard => false,
             _ if self.fragments > 0 => true,
-            Stage::Header => self.header_len > 0 && frame::starts_data(self.header[0]),
+            Stage::Header => self.header_len > 0 && wire::starts_data(self.header[0]),
             Stage::Payload(_) | Stage::Failed(_) => false,
         }
     }
 
     /// Discards everything from now on, and what is half received.
-    pub(super) fn stop(&mut self) {
+    pub(in crate::proto) fn stop(&mut self) {
         self.stage = Stage::Discard;
         self.header_len = 0;
         self.fragments = 0;
@@ -200,7 +199,7 @@ impl Decoder {
     }
 
     #[cfg(all(test, feature = "client"))]
-    pub(super) fn reserved(&self) -> usize {
+    pub(in crate::proto) fn reserved(&self) -> usize {
         #[cfg(feature = "deflate")]
         let inflating = self.inflating.as_ref().map_or(0, |inflating| inflating.held());
         #[cfg(not(feature = "deflate"))]
@@ -211,7 +210,7 @@ impl Decoder {
     fn try_receive(&mut self, input: &mut &mut [u8]) -> Result<Option<Event>, Violation> {
         while !self.is_held() {
             #[cfg(feature = "deflate")]
-            if self.take_pause() {
+            if self.inflating.as_mut().is_some_and(|inflating| inflating.take_pause()) {
                 return Ok(self.part());
             }
             let event = match self.stage {
@@ -296,7 +295,7 @@ impl Decoder {
             }
             _ => {}
         }
-        let (length, complete) = match frame::parse_rest(header, control, self.mask_bit != 0)? {
+        let (length, complete) = match wire::parse_rest(header, control, self.mask_bit != 0)? {
             Rest::NeedsLength => return Ok(None),
             Rest::NeedsKey { length } => (length, None),
             Rest::Complete { length, key, size } => (length, Some((key, size))),
@@ -309,7 +308,7 @@ impl Decoder {
     fn owned_bits(&self) -> u8 {
         #[cfg(feature = "deflate")]
         if self.inflating.is_some() {
-            return frame::RSV1;
+            return wire::RSV1;
         }
         0
     }
@@ -348,7 +347,7 @@ impl Decoder {
         let first = opcode != OpCode::Continuation;
         if whole && fin && first && !compressed && frame.missing <= self.max_message {
             let payload = unmasked(frame, take(input, frame.missing));
-            let message = whole::whole_message(opcode == OpCode::Text, payload)?;
+            let message = assembly::whole(opcode == OpCode::Text, payload)?;
             return Ok(Some(if self.receiving == Receiving::Parts {
                 Event::Part { part: message, last: true }
             } else {
@@ -364,7 +363,9 @@ impl Decoder {
                 });
                 self.in_parts = self.receiving == Receiving::Parts;
                 #[cfg(feature = "deflate")]
-                self.begin_compressed(compressed);
+                if let Some(inflating) = &mut self.inflating {
+                    inflating.begin(compressed);
+                }
             }
             // Without a limit for parts; what counts then is that it is not 0.
             self.fragments = self.fragments.saturating_add(1);
@@ -425,7 +426,7 @@ impl Decoder {
         self.message.push(chunk)
     }
 
-    fn finish_message(&mut self) -> Result<Event, Violation> {
+    pub(super) fn finish_message(&mut self) -> Result<Event, Violation> {
         self.fragments = 0;
         let message = mem::take(&mut self.message).finish()?;
         Ok(if mem::take(&mut self.in_parts) {
@@ -437,24 +438,16 @@ impl Decoder {
 }
 
 /// Takes up to `n` bytes off the front.
-fn take<'a>(input: &mut &'a mut [u8], n: usize) -> &'a mut [u8] {
+pub(super) fn take<'a>(input: &mut &'a mut [u8], n: usize) -> &'a mut [u8] {
     let whole = mem::take(input);
     let (front, rest) = whole.split_at_mut(n.min(whole.len()));
     *input = rest;
     front
 }
 
-fn unmasked(frame: Frame, chunk: &mut [u8]) -> &[u8] {
+pub(super) fn unmasked(frame: Frame, chunk: &mut [u8]) -> &[u8] {
     if let Some(key) = frame.key {
         mask(chunk, key, frame.received);
     }
     chunk
-}
-
-fn control_event(opcode: OpCode, payload: Bytes) -> Result<Event, Violation> {
-    match opcode {
-        OpCode::Ping => Ok(Event::Ping(payload)),
-        OpCode::Pong => Ok(Event::Pong(payload)),
-        _ => parse_close(&payload).map(Event::Close),
-    }
 }
