@@ -1,6 +1,7 @@
 //! One endpoint of a connection: bytes in, events out; messages in, bytes out.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::buf::Limit;
 use bytes::{Bytes, BytesMut};
@@ -42,31 +43,37 @@ mod plain;
 /// transport.
 #[derive(Debug)]
 pub struct Connection {
-    role: Role,
     decoder: Decoder,
     outbox: Outbox,
-    close_received: Option<CloseFrame>,
+    close_received: Option<Box<CloseFrame>>,
 }
 
 impl Connection {
     /// The server's end.
     #[must_use]
     pub fn server(limits: &Limits) -> Self {
-        Self::new(Role::Server, None, limits)
+        Self::with_limits(Role::Server, Arc::new(limits.clone()))
     }
 
     /// The client's end, which masks each frame with a new key from the operating system's generator.
     #[cfg(feature = "client")]
     #[must_use]
     pub fn client(limits: &Limits) -> Self {
-        Self::new(Role::Client, Some(MaskKeys::default()), limits)
+        Self::with_limits(Role::Client, Arc::new(limits.clone()))
     }
 
-    fn new(role: Role, keys: Option<MaskKeys>, limits: &Limits) -> Self {
+    /// The end of `role`, with limits that it shares with others.
+    pub(crate) fn with_limits(role: Role, limits: Arc<Limits>) -> Self {
+        let keys = match role {
+            Role::Server => None,
+            #[cfg(feature = "client")]
+            Role::Client => Some(MaskKeys::default()),
+            #[cfg(not(feature = "client"))]
+            Role::Client => unreachable!("only the feature `client` makes this role"),
+        };
         Self {
-            role,
+            outbox: Outbox::new(keys, &limits),
             decoder: Decoder::new(role, limits),
-            outbox: Outbox::new(keys, limits),
             close_received: None,
         }
     }
@@ -74,7 +81,7 @@ impl Connection {
     /// Which end this is.
     #[must_use]
     pub fn role(&self) -> Role {
-        self.role
+        self.decoder.role()
     }
 
     /// Takes bytes from the front of `input` until one event is complete or the input is used up, and
@@ -103,7 +110,7 @@ impl Connection {
         match &event {
             Some(Event::Ping(payload)) => self.outbox.pong(payload),
             Some(Event::Close(frame)) => {
-                self.close_received = Some(frame.clone());
+                self.close_received = Some(Box::new(frame.clone()));
                 // None is due any more (section 5.5.2).
                 self.outbox.drop_pong();
             }
@@ -298,7 +305,7 @@ impl Connection {
         let Some(received) = &self.close_received else { return false };
         let answer = match received.code() {
             None => CloseFrame::empty(),
-            Some(CloseCode::MANDATORY_EXTENSION) if self.role == Role::Server => {
+            Some(CloseCode::MANDATORY_EXTENSION) if self.role() == Role::Server => {
                 CloseCode::NORMAL.into()
             }
             Some(code) => code.into(),
@@ -315,7 +322,7 @@ impl Connection {
     /// The peer's Close, once it is there.
     #[must_use]
     pub fn close_received(&self) -> Option<&CloseFrame> {
-        self.close_received.as_ref()
+        self.close_received.as_deref()
     }
 
     /// Bytes queued and not yet written: payloads and headers, except the headers of further frames
@@ -371,6 +378,12 @@ impl Connection {
     #[cfg(all(test, feature = "client"))]
     pub(super) fn reserved(&self) -> usize {
         self.decoder.reserved()
+    }
+
+    /// Whether nothing is half received.
+    #[cfg(all(test, feature = "client"))]
+    pub(super) fn is_settled(&self) -> bool {
+        self.decoder.is_settled()
     }
 
     /// From now on there are no masking keys.

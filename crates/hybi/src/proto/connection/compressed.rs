@@ -11,8 +11,8 @@ impl Connection {
     /// as they arrive; the limits hold for what they inflate to.
     #[must_use]
     pub fn with_deflate(mut self, agreed: &DeflateParameters) -> Self {
-        self.decoder.set_inflater(agreed.inflater(self.role));
-        self.outbox.set_compressor(agreed.compressor(self.role), agreed.threshold());
+        self.decoder.set_inflater(agreed.inflater(self.role()));
+        self.outbox.set_compressor(agreed.compressor(self.role()), agreed.threshold());
         self
     }
 

@@ -105,8 +105,8 @@ impl Assembly {
 }
 
 /// A message whose payload is there whole: the one copy is out of the input.
-pub(super) fn whole(is_text: bool, payload: &[u8]) -> Result<Message, Violation> {
-    Ok(if is_text {
+pub(super) fn whole(kind: MessageKind, payload: &[u8]) -> Result<Message, Violation> {
+    Ok(if kind == MessageKind::Text {
         let text = simdutf8::basic::from_utf8(payload).map_err(|_| Violation::TextUtf8)?;
         Message::Text(text.into())
     } else {

@@ -1,18 +1,20 @@
 //! How frames become messages: header, unmasking, reassembly, validation, limits.
 
 use std::mem;
+use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
-use super::assembly::{self, Assembly};
+use super::assembly;
 use super::control::control_event;
 #[cfg(feature = "deflate")]
 use super::inflating::Inflating;
+use super::open::{Frame, Open, OpenMessage};
 use crate::proto::event::{Event, Receiving, Role};
 use crate::proto::limits::Limits;
 use crate::proto::message::MessageKind;
 use crate::proto::violation::Violation;
-use crate::proto::wire::{self, First, MAX_HEADER, OpCode, Rest, mask};
+use crate::proto::wire::{self, First, MAX_HEADER, OpCode, Rest};
 
 /// A part is given out from this length on; a shorter one first gathers what else is in the input, so
 /// that a message in tiny frames does not become as many tiny parts.
@@ -22,65 +24,28 @@ pub(super) const PART: usize = 16 * 1024;
 pub(in crate::proto) struct Decoder {
     /// The bit that every frame has in its second byte: set in a client's, clear in a server's.
     pub(super) mask_bit: u8,
-    pub(super) max_frame: usize,
-    pub(super) max_message: usize,
+    /// Nothing more is read: the peer closed, or the connection failed.
+    discards: bool,
+    receiving: Receiving,
     /// The longest message in one frame that may be taken at once; negative if none may.
     pub(super) max_whole: isize,
-    max_fragments: usize,
-    pub(super) receiving: Receiving,
-    /// The beginning of a header that was cut.
-    header: [u8; MAX_HEADER],
-    pub(super) header_len: u8,
-    pub(super) stage: Stage,
-    /// Frames of the open message so far; 0 if none is open.
-    pub(super) fragments: usize,
-    /// The open message is given out in parts.
-    pub(super) in_parts: bool,
-    pub(super) message: Assembly,
-    control: BytesMut,
+    pub(super) limits: Arc<Limits>,
+    /// There while something is half received.
+    pub(super) open: Option<Box<Open>>,
     /// There if compression was agreed on.
     #[cfg(feature = "deflate")]
     pub(super) inflating: Option<Box<Inflating>>,
 }
 
-/// Where in the stream of frames the next byte belongs.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Stage {
-    Header,
-    Payload(Frame),
-    /// The violation was found where none could be returned.
-    Failed(Violation),
-    /// Nothing more is read: the peer closed, or the connection failed.
-    Discard,
-}
-
-/// The frame whose payload is being received.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Frame {
-    pub(super) first: First,
-    pub(super) key: Option<[u8; 4]>,
-    /// Bytes of payload received.
-    pub(super) received: usize,
-    /// Bytes of payload to come.
-    pub(super) missing: usize,
-}
-
 impl Decoder {
-    pub(in crate::proto) fn new(role: Role, limits: &Limits) -> Self {
+    pub(in crate::proto) fn new(role: Role, limits: Arc<Limits>) -> Self {
         let mut decoder = Self {
             mask_bit: if role == Role::Server { wire::MASK } else { 0 },
-            max_frame: limits.frame_limit(),
-            max_message: limits.max_message,
-            max_whole: 0,
-            max_fragments: limits.fragment_limit(),
+            discards: false,
             receiving: Receiving::Messages,
-            header: [0; MAX_HEADER],
-            header_len: 0,
-            stage: Stage::Header,
-            fragments: 0,
-            in_parts: false,
-            message: Assembly::default(),
-            control: BytesMut::new(),
+            max_whole: 0,
+            limits,
+            open: None,
             #[cfg(feature = "deflate")]
             inflating: None,
         };
@@ -88,30 +53,65 @@ impl Decoder {
         decoder
     }
 
+    /// The end that receives.
+    pub(in crate::proto) fn role(&self) -> Role {
+        if self.mask_bit == 0 { Role::Client } else { Role::Server }
+    }
+
     /// Changes what becomes of the messages from here on; see `Connection::set_receiving`.
     pub(in crate::proto) fn set_receiving(&mut self, receiving: Receiving) {
         self.receiving = receiving;
         self.max_whole = match receiving {
             Receiving::Parts => -1,
-            _ => self.max_message.min(self.max_frame).try_into().unwrap_or(isize::MAX),
-        };
-        if self.fragments > 0 {
-            self.in_parts |= receiving == Receiving::Parts;
-            if self.is_judged()
-                && let Some(violation) = self.overrun()
-            {
-                self.stage = Stage::Failed(violation);
+            _ => {
+                let longest = self.limits.max_message.min(self.limits.frame_limit());
+                longest.try_into().unwrap_or(isize::MAX)
             }
+        };
+        if let Some(message) = self.message_mut() {
+            message.in_parts |= receiving == Receiving::Parts;
+        }
+        if self.is_judged()
+            && let Some(violation) = self.overrun()
+            && let Some(open) = &mut self.open
+        {
+            open.frame = None;
+            open.failed = Some(violation);
         }
     }
 
+    #[inline(always)]
     pub(in crate::proto) fn receiving(&self) -> Receiving {
         self.receiving
     }
 
     /// The kind of the message that has begun, once the header of its first frame is there.
     pub(in crate::proto) fn open_message(&self) -> Option<MessageKind> {
-        (self.fragments > 0).then_some(self.message.kind())
+        self.message().map(|message| message.content.kind())
+    }
+
+    /// Whether no message is open, and nothing is there of the next header.
+    #[inline(always)]
+    pub(super) fn is_header_due(&self) -> bool {
+        self.open.is_none() && !self.discards
+    }
+
+    pub(super) fn message(&self) -> Option<&OpenMessage> {
+        self.open.as_ref()?.message.as_ref()
+    }
+
+    pub(super) fn message_mut(&mut self) -> Option<&mut OpenMessage> {
+        self.open.as_mut()?.message.as_mut()
+    }
+
+    /// The length of what is held of the open message.
+    pub(super) fn held(&self) -> usize {
+        self.message().map_or(0, |message| message.content.len())
+    }
+
+    /// Whether the message that is open is given out in parts.
+    pub(super) fn in_parts(&self) -> bool {
+        self.message().is_some_and(|message| message.in_parts)
     }
 
     /// Whether input is left alone until it is decided what becomes of the open message.
@@ -121,15 +121,17 @@ impl Decoder {
 
     /// Whether the open message is one of which nobody has said whether it is taken in parts.
     fn is_undecided(&self) -> bool {
-        let undecided = matches!(self.receiving, Receiving::Undecided { .. });
-        undecided && self.fragments > 0 && !self.in_parts && !matches!(self.stage, Stage::Failed(_))
+        let Some(open) = &self.open else { return false };
+        matches!(self.receiving, Receiving::Undecided { .. })
+            && open.message.as_ref().is_some_and(|message| !message.in_parts)
+            && open.failed.is_none()
     }
 
     /// How many bytes more of the open message are taken.
     pub(super) fn room(&self) -> usize {
         match self.receiving {
             Receiving::Undecided { read_ahead } if self.is_undecided() => {
-                read_ahead.saturating_sub(self.message.len())
+                read_ahead.saturating_sub(self.held())
             }
             _ => usize::MAX,
         }
@@ -137,29 +139,29 @@ impl Decoder {
 
     /// Whether the limits on whole messages hold for the message that is open, or the next.
     pub(super) fn is_judged(&self) -> bool {
-        self.receiving == Receiving::Messages && !self.in_parts
+        self.receiving == Receiving::Messages && !self.in_parts()
     }
 
     /// How the open message, as far as it was announced, is past what a whole one may be.
     pub(super) fn overrun(&self) -> Option<Violation> {
-        let announced = match self.stage {
-            Stage::Payload(frame) if !frame.first.opcode.is_control() => frame.missing,
+        let open = self.open.as_ref()?;
+        let message = open.message.as_ref()?;
+        let announced = match open.frame {
+            Some(frame) if !frame.first.opcode.is_control() => frame.missing,
             _ => 0,
         };
-        if self.fragments > self.max_fragments.max(1) {
-            return Some(Violation::TooManyFragments { limit: self.max_fragments });
+        let (longest, most) = (self.limits.max_message, self.limits.fragment_limit());
+        if message.fragments > most.max(1) {
+            return Some(Violation::TooManyFragments { limit: most });
         }
         #[cfg(feature = "deflate")]
         if self.is_compressed() {
             return self
                 .is_compressed_overrun(announced)
-                .then_some(Violation::MessageTooBig { limit: self.max_message });
+                .then_some(Violation::MessageTooBig { limit: longest });
         }
-        if self.message.len().saturating_add(announced) > self.max_message {
-            Some(Violation::MessageTooBig { limit: self.max_message })
-        } else {
-            None
-        }
+        (message.content.len().saturating_add(announced) > longest)
+            .then_some(Violation::MessageTooBig { limit: longest })
     }
 
     /// Takes bytes from the front of `input` until an event is complete or the input is used up.
@@ -168,34 +170,37 @@ impl Decoder {
         input: &mut &mut [u8],
     ) -> Result<Option<Event>, Violation> {
         let result = self.try_receive(input);
-        if result.is_err() || matches!(result, Ok(Some(Event::Close(_)))) {
-            self.stop();
-        }
+        self.settle(&result);
         result
+    }
+
+    /// Lets go of what is not needed after this.
+    pub(super) fn settle(&mut self, result: &Result<Option<Event>, Violation>) {
+        if matches!(result, Err(_) | Ok(Some(Event::Close(_)))) {
+            self.stop();
+        } else if self.open.as_ref().is_some_and(|open| open.is_empty()) {
+            self.open = None;
+        }
     }
 
     /// Whether a data message has begun and is not complete.
     pub(in crate::proto) fn is_mid_message(&self) -> bool {
-        match self.stage {
-            Stage::Discard => false,
-            _ if self.fragments > 0 => true,
-            Stage::Header => self.header_len > 0 && wire::starts_data(self.header[0]),
-            Stage::Payload(_) | Stage::Failed(_) => false,
-        }
+        self.open.as_ref().is_some_and(|open| open.is_mid_message())
     }
 
     /// Discards everything from now on, and what is half received.
     pub(in crate::proto) fn stop(&mut self) {
-        self.stage = Stage::Discard;
-        self.header_len = 0;
-        self.fragments = 0;
-        self.in_parts = false;
-        self.message = Assembly::default();
-        self.control = BytesMut::new();
+        self.discards = true;
+        self.open = None;
         #[cfg(feature = "deflate")]
         {
             self.inflating = None;
         }
+    }
+
+    #[cfg(all(test, feature = "client"))]
+    pub(in crate::proto) fn is_settled(&self) -> bool {
+        self.open.is_none()
     }
 
     #[cfg(all(test, feature = "client"))]
@@ -204,34 +209,34 @@ impl Decoder {
         let inflating = self.inflating.as_ref().map_or(0, |inflating| inflating.held());
         #[cfg(not(feature = "deflate"))]
         let inflating = 0;
-        self.message.capacity() + self.control.capacity() + inflating
+        self.open.as_ref().map_or(0, |open| open.reserved()) + inflating
     }
 
     fn try_receive(&mut self, input: &mut &mut [u8]) -> Result<Option<Event>, Violation> {
+        if self.discards {
+            *input = &mut [];
+            return Ok(None);
+        }
+        if let Some(violation) = self.open.as_ref().and_then(|open| open.failed) {
+            return Err(violation);
+        }
         while !self.is_held() {
             #[cfg(feature = "deflate")]
             if self.inflating.as_mut().is_some_and(|inflating| inflating.take_pause()) {
                 return Ok(self.part());
             }
-            let event = match self.stage {
-                Stage::Discard => {
-                    *input = &mut [];
-                    return Ok(None);
-                }
-                Stage::Failed(violation) => return Err(violation),
-                Stage::Header => match self.header(input)? {
+            let event = match self.open.as_ref().and_then(|open| open.frame) {
+                None => match self.header(input)? {
                     Some(frame) => self.begin(frame, input)?,
                     None => return Ok(self.part()),
                 },
-                Stage::Payload(frame) if input.is_empty() && frame.missing > 0 => {
-                    return Ok(self.part());
-                }
-                Stage::Payload(frame) => self.payload(frame, input)?,
+                Some(frame) if input.is_empty() && frame.missing > 0 => return Ok(self.part()),
+                Some(frame) => self.payload(frame, input)?,
             };
             if event.is_some() {
                 return Ok(event);
             }
-            if self.in_parts && self.message.len() >= PART {
+            if self.in_parts() && self.held() >= PART {
                 return Ok(self.part());
             }
         }
@@ -240,41 +245,41 @@ impl Decoder {
 
     /// What has gathered of a message that is given out in parts.
     fn part(&mut self) -> Option<Event> {
-        let part = self.in_parts.then(|| self.message.take_part())??;
+        let part = self.message_mut()?.take_part()?;
         Some(Event::Part { part, last: false })
     }
 
     /// Takes a header off the input, or keeps what there is of it.
     fn header(&mut self, input: &mut &mut [u8]) -> Result<Option<Frame>, Violation> {
-        let kept = usize::from(self.header_len);
-        if kept == 0 {
-            let Some((frame, size)) = self.parse_header(input)? else {
-                let part = take(input, usize::MAX);
-                self.header[..part.len()].copy_from_slice(part);
-                self.header_len = part.len() as u8;
-                return Ok(None);
-            };
-            take(input, size);
-            return Ok(Some(frame));
+        let kept = self.open.as_ref().map_or(&[][..], |open| open.header());
+        if kept.is_empty() {
+            if let Some((frame, size)) = self.parse_header(input)? {
+                take(input, size);
+                return Ok(Some(frame));
+            }
+            let part = take(input, usize::MAX);
+            if !part.is_empty() {
+                self.open.get_or_insert_default().keep_header(part);
+            }
+            return Ok(None);
         }
         // Completing a cut header is rare and short: look at all there can be of it, then take from the
         // input only what belonged to it.
-        let mut header = self.header;
-        let more = input.len().min(MAX_HEADER - kept);
-        header[kept..kept + more].copy_from_slice(&input[..more]);
-        match self.parse_header(&header[..kept + more])? {
-            Some((frame, size)) => {
-                self.header_len = 0;
-                take(input, size - kept);
-                Ok(Some(frame))
-            }
-            None => {
-                self.header = header;
-                self.header_len = (kept + more) as u8;
-                take(input, more);
-                Ok(None)
-            }
+        let mut header = [0; MAX_HEADER];
+        let len = kept.len();
+        let all = input.len().min(MAX_HEADER - len) + len;
+        header[..len].copy_from_slice(kept);
+        header[len..all].copy_from_slice(&input[..all - len]);
+        let parsed = self.parse_header(&header[..all])?;
+        let open = self.open.get_or_insert_default();
+        if let Some((frame, size)) = parsed {
+            open.keep_header(&[]);
+            take(input, size - len);
+            return Ok(Some(frame));
         }
+        open.keep_header(&header[..all]);
+        take(input, all - len);
+        Ok(None)
     }
 
     /// Judges as much of a header as is there.
@@ -283,16 +288,16 @@ impl Decoder {
         let Some(&byte) = header.first() else { return Ok(None) };
         let first = First::parse(byte, self.owned_bits())?;
         let control = first.opcode.is_control();
-        match first.opcode {
-            OpCode::Continuation if self.fragments == 0 => {
-                return Err(Violation::ContinuationWithoutMessage);
+        let fragments = self.message().map(|message| message.fragments);
+        match (first.opcode, fragments) {
+            (OpCode::Continuation, None) => return Err(Violation::ContinuationWithoutMessage),
+            (OpCode::Continuation, Some(fragments)) => {
+                let limit = self.limits.fragment_limit();
+                if fragments >= limit && self.is_judged() {
+                    return Err(Violation::TooManyFragments { limit });
+                }
             }
-            OpCode::Continuation if self.fragments >= self.max_fragments && self.is_judged() => {
-                return Err(Violation::TooManyFragments { limit: self.max_fragments });
-            }
-            OpCode::Text | OpCode::Binary if self.fragments > 0 => {
-                return Err(Violation::InterleavedMessage);
-            }
+            (OpCode::Text | OpCode::Binary, Some(_)) => return Err(Violation::InterleavedMessage),
             _ => {}
         }
         let (length, complete) = match wire::parse_rest(header, control, self.mask_bit != 0)? {
@@ -324,14 +329,15 @@ impl Decoder {
         }
         #[cfg(not(feature = "deflate"))]
         let _ = first;
-        if length > self.max_frame as u64 {
-            return Err(Violation::FrameTooBig { announced: length, limit: self.max_frame });
+        let limit = self.limits.frame_limit();
+        if length > limit as u64 {
+            return Err(Violation::FrameTooBig { announced: length, limit });
         }
         // No overflow: the length fits a usize by the check above.
         let length = length as usize;
-        let open = if self.fragments > 0 { self.message.len() } else { 0 };
-        if self.is_judged() && length.saturating_add(open) > self.max_message {
-            return Err(Violation::MessageTooBig { limit: self.max_message });
+        let limit = self.limits.max_message;
+        if self.is_judged() && length.saturating_add(self.held()) > limit {
+            return Err(Violation::MessageTooBig { limit });
         }
         Ok(length)
     }
@@ -341,36 +347,44 @@ impl Decoder {
         let First { fin, opcode, compressed } = frame.first;
         let whole = frame.missing <= input.len();
         if whole && opcode.is_control() {
-            let payload = unmasked(frame, take(input, frame.missing));
+            let payload = frame.unmask(take(input, frame.missing));
             return control_event(opcode, Bytes::copy_from_slice(payload)).map(Some);
         }
-        let first = opcode != OpCode::Continuation;
-        if whole && fin && first && !compressed && frame.missing <= self.max_message {
-            let payload = unmasked(frame, take(input, frame.missing));
-            let message = assembly::whole(opcode == OpCode::Text, payload)?;
-            return Ok(Some(if self.receiving == Receiving::Parts {
+        let in_parts = self.receiving == Receiving::Parts;
+        let kind = match opcode {
+            OpCode::Text => Some(MessageKind::Text),
+            OpCode::Binary => Some(MessageKind::Binary),
+            _ => None,
+        };
+        if whole
+            && fin
+            && !compressed
+            && frame.missing <= self.limits.max_message
+            && let Some(kind) = kind
+        {
+            let payload = frame.unmask(take(input, frame.missing));
+            let message = assembly::whole(kind, payload)?;
+            return Ok(Some(if in_parts {
                 Event::Part { part: message, last: true }
             } else {
                 Event::Message(message)
             }));
         }
-        if !opcode.is_control() {
-            if opcode != OpCode::Continuation {
-                self.message = Assembly::new(if opcode == OpCode::Text {
-                    MessageKind::Text
-                } else {
-                    MessageKind::Binary
-                });
-                self.in_parts = self.receiving == Receiving::Parts;
-                #[cfg(feature = "deflate")]
-                if let Some(inflating) = &mut self.inflating {
-                    inflating.begin(compressed);
-                }
+        let open = self.open.get_or_insert_default();
+        open.frame = Some(frame);
+        if let Some(kind) = kind {
+            open.message = Some(OpenMessage::new(kind, in_parts));
+            #[cfg(feature = "deflate")]
+            if let Some(inflating) = &mut self.inflating {
+                inflating.begin(compressed);
             }
-            // Without a limit for parts; what counts then is that it is not 0.
-            self.fragments = self.fragments.saturating_add(1);
         }
-        self.stage = Stage::Payload(frame);
+        if !opcode.is_control()
+            && let Some(message) = &mut open.message
+        {
+            // Parts have no limit.
+            message.fragments = message.fragments.saturating_add(1);
+        }
         if self.is_held() {
             return Ok(None);
         }
@@ -390,50 +404,34 @@ impl Decoder {
             return self.compressed_payload(frame, input);
         }
         let wanted = if control { frame.missing } else { frame.missing.min(self.room()) };
-        let chunk = take(input, wanted);
-        let len = chunk.len();
-        let chunk = unmasked(frame, chunk);
+        let chunk = frame.unmask(take(input, wanted));
+        let open = self.open.get_or_insert_default();
         if chunk.is_empty() {
             // Nothing came, so nothing is reserved.
         } else if control {
-            self.control.reserve(frame.missing);
-            self.control.extend_from_slice(chunk);
-        } else {
-            self.append(chunk, frame.missing)?;
+            open.control.reserve(frame.missing);
+            open.control.extend_from_slice(chunk);
+        } else if let Some(message) = &mut open.message {
+            message.append(chunk, frame.missing)?;
         }
-        frame.received += len;
-        frame.missing -= len;
-        if frame.missing > 0 {
-            self.stage = Stage::Payload(frame);
-            return Ok(None);
-        }
-        self.stage = Stage::Header;
-        if control {
-            let payload = mem::take(&mut self.control).freeze();
+        frame.take(chunk.len());
+        open.frame = frame.unfinished();
+        if open.frame.is_some() {
+            Ok(None)
+        } else if control {
+            let payload = mem::take(&mut open.control).freeze();
             control_event(frame.first.opcode, payload).map(Some)
         } else if frame.first.fin {
-            self.finish_message().map(Some)
+            self.finish_message()
         } else {
             Ok(None)
         }
     }
 
-    /// Adds unmasked payload to the open message; `missing` counts it and what is to come of its frame.
-    fn append(&mut self, chunk: &[u8], missing: usize) -> Result<(), Violation> {
-        // A part is let go of before more comes.
-        let missing = if self.in_parts { chunk.len() } else { missing };
-        self.message.make_room(chunk.len(), missing);
-        self.message.push(chunk)
-    }
-
-    pub(super) fn finish_message(&mut self) -> Result<Event, Violation> {
-        self.fragments = 0;
-        let message = mem::take(&mut self.message).finish()?;
-        Ok(if mem::take(&mut self.in_parts) {
-            Event::Part { part: message, last: true }
-        } else {
-            Event::Message(message)
-        })
+    /// The last event of the open message.
+    pub(super) fn finish_message(&mut self) -> Result<Option<Event>, Violation> {
+        let message = self.open.as_mut().and_then(|open| open.message.take());
+        message.map(OpenMessage::finish).transpose()
     }
 }
 
@@ -443,11 +441,4 @@ pub(super) fn take<'a>(input: &mut &'a mut [u8], n: usize) -> &'a mut [u8] {
     let (front, rest) = whole.split_at_mut(n.min(whole.len()));
     *input = rest;
     front
-}
-
-pub(super) fn unmasked(frame: Frame, chunk: &mut [u8]) -> &[u8] {
-    if let Some(key) = frame.key {
-        mask(chunk, key, frame.received);
-    }
-    chunk
 }

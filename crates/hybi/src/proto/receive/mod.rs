@@ -1,12 +1,16 @@
 //! How bytes become events.
 //!
 //! ```text
-//!  bytes ──► decoder ─┬─ whole: a message in one frame that is all there ──────────► Event
-//!                     ├─ assembly: a message of which more is to come (utf8) ──────► Event
-//!                     │    ▲ direct: read straight to where it belongs
-//!                     │    └ inflated: from compressed payload
-//!                     └─ control: a ping, a pong, a Close ─────────────────────────► Event
+//!  bytes ──► whole: a message in one frame that is all there ─────────────────────► Event
+//!    │
+//!    └─────► decoder ─┬─► assembly: a message of which more is to come (utf8) ────► Event
+//!                     │     ▲
+//!                     ├─► inflated: compressed payload (inflating)
+//!                     └─► control: a ping, a pong, a Close ───────────────────────► Event
 //! ```
+//!
+//! `direct` is the way around the decoder for the rest of a long binary payload, and `open` is what is half
+//! received in the meantime.
 
 mod assembly;
 mod control;
@@ -16,6 +20,7 @@ mod direct;
 mod inflated;
 #[cfg(feature = "deflate")]
 mod inflating;
+mod open;
 mod utf8;
 mod whole;
 

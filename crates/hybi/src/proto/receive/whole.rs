@@ -1,11 +1,11 @@
 //! How a message is taken that is there whole and in one frame: by far the most common case.
 
 use super::assembly;
-use super::decoder::{Decoder, Stage, take};
+use super::decoder::{Decoder, take};
 use crate::proto::event::Event;
 #[cfg(feature = "tokio")]
-use crate::proto::event::Receiving;
-use crate::proto::message::Message;
+use crate::proto::event::{Receiving, Role};
+use crate::proto::message::{Message, MessageKind};
 use crate::proto::wire::{self, mask, masked_copy};
 
 /// Below this length the standard library checks text as fast as `simdutf8`, and checks it where it will stay.
@@ -19,7 +19,9 @@ impl Decoder {
         if self.inflating.is_some() {
             return false;
         }
-        self.is_header_due() && self.receiving == Receiving::Messages && self.mask_bit != 0
+        self.is_header_due()
+            && self.receiving() == Receiving::Messages
+            && self.role() == Role::Server
     }
 
     /// Takes a message that a client sent in one frame and that is whole at the front of `input`, or takes
@@ -50,12 +52,6 @@ impl Decoder {
         Some(Event::Message(message))
     }
 
-    /// Whether no message is open, and nothing is there of the next header.
-    #[inline(always)]
-    fn is_header_due(&self) -> bool {
-        matches!(self.stage, Stage::Header) && self.header_len == 0 && self.fragments == 0
-    }
-
     /// The message in the frame at the front of `input`, and the frame's length. `None` leaves `input` as it
     /// was.
     #[inline(always)]
@@ -78,14 +74,14 @@ impl Decoder {
         if len as isize > self.max_whole {
             return None;
         }
-        let is_text = *first == wire::TEXT;
+        let kind = if *first == wire::TEXT { MessageKind::Text } else { MessageKind::Binary };
         if mask_bit == 0 {
             let payload = rest.get(..len)?;
-            return Some((assembly::whole(is_text, payload).ok()?, header + len));
+            return Some((assembly::whole(kind, payload).ok()?, header + len));
         }
         let (&mut key, rest) = rest.split_first_chunk_mut()?;
         let payload = rest.get_mut(..len)?;
-        let message = if !is_text {
+        let message = if kind == MessageKind::Binary {
             Message::Binary(masked_copy(payload, key).into())
         } else if len < SHORT_TEXT {
             Message::Text(String::from_utf8(masked_copy(payload, key)).ok()?.into())
