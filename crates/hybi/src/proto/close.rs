@@ -4,8 +4,6 @@ use std::fmt;
 
 use bytestring::ByteString;
 
-use super::violation::Violation;
-
 /// A close code that may appear on the wire: 1000 to 1003, 1007 to 1014, and 3000 to 4999
 /// (RFC 6455 section 7.4 and the IANA registry).
 ///
@@ -219,22 +217,6 @@ impl From<CloseCode> for CloseFrame {
     fn from(code: CloseCode) -> Self {
         Self::new(code, CloseReason::default())
     }
-}
-
-/// Reads the body of a Close frame (RFC 6455 section 5.5.1).
-pub(super) fn parse_close(body: &[u8]) -> Result<CloseFrame, Violation> {
-    let (code, reason) = match body {
-        [] => return Ok(CloseFrame::empty()),
-        [_] => return Err(Violation::CloseTruncated),
-        [a, b, reason @ ..] => (u16::from_be_bytes([*a, *b]), reason),
-    };
-    let code = CloseCode::new(code).map_err(|_| Violation::CloseCode(code))?;
-    // A control frame leaves no room for a reason that is too long.
-    let reason = ByteString::try_from(reason)
-        .ok()
-        .and_then(|reason| CloseReason::new(reason).ok())
-        .ok_or(Violation::CloseReasonUtf8)?;
-    Ok(CloseFrame::new(code, reason))
 }
 
 #[cfg(test)]

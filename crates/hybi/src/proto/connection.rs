@@ -1,77 +1,24 @@
 //! One endpoint of a connection: bytes in, events out; messages in, bytes out.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::buf::Limit;
 use bytes::{Bytes, BytesMut};
 
 use super::close::{CloseCode, CloseFrame};
-use super::decoder::Decoder;
-use super::frame::MAX_CONTROL;
+use super::event::{Event, Receiving, Role};
 use super::limits::Limits;
-use super::mask::MaskKeys;
 use super::message::{Message, MessageKind};
-use super::outbox::Outbox;
+use super::receive::Decoder;
+use super::send::Outbox;
 use super::violation::Violation;
+use super::wire::{MAX_CONTROL, MaskKeys};
 
 #[cfg(feature = "deflate")]
 mod compressed;
 #[cfg(feature = "tokio")]
 mod plain;
-
-/// Which end of the connection this is. Clients mask what they send (RFC 6455 section 5.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// The end that accepted the handshake.
-    Server,
-    /// The end that asked for it.
-    Client,
-}
-
-/// What arrived.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// A whole data message.
-    Message(Message),
-    /// A piece of a message that is taken in [parts](Receiving::Parts).
-    ///
-    /// The parts of one message are all of its kind and come without another message between them. A
-    /// part of text ends with a whole character. Where a part ends means nothing. Only the last one may
-    /// be empty.
-    Part {
-        /// The piece.
-        part: Message,
-        /// Nothing of the message follows.
-        last: bool,
-    },
-    /// A ping. Its answer is queued already.
-    Ping(Bytes),
-    /// A pong, asked for or not.
-    Pong(Bytes),
-    /// The peer's Close, the last event of a connection.
-    Close(CloseFrame),
-}
-
-/// What becomes of the messages that arrive: see [`Connection::set_receiving`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Receiving {
-    /// Each is put together and given as [`Event::Message`], within the limits on messages.
-    #[default]
-    Messages,
-    /// Each is given as [`Event::Part`]s, as it arrives and however long it gets.
-    ///
-    /// [`Limits::max_message`] and [`Limits::max_fragments`] do not hold; [`Limits::max_frame`] does.
-    Parts,
-    /// Nobody has said yet which of the two.
-    ///
-    /// Messages are put together, but no input is taken beyond `read_ahead` bytes of an unfinished one,
-    /// or where it would pass a limit on whole messages.
-    Undecided {
-        /// How many bytes of an unfinished message are taken.
-        read_ahead: usize,
-    },
-}
 
 /// The state of one endpoint after the opening handshake, without IO and without a clock.
 ///
@@ -96,31 +43,37 @@ pub enum Receiving {
 /// transport.
 #[derive(Debug)]
 pub struct Connection {
-    role: Role,
     decoder: Decoder,
     outbox: Outbox,
-    close_received: Option<CloseFrame>,
+    close_received: Option<Box<CloseFrame>>,
 }
 
 impl Connection {
     /// The server's end.
     #[must_use]
     pub fn server(limits: &Limits) -> Self {
-        Self::new(Role::Server, None, limits)
+        Self::with_limits(Role::Server, Arc::new(limits.clone()))
     }
 
     /// The client's end, which masks each frame with a new key from the operating system's generator.
     #[cfg(feature = "client")]
     #[must_use]
     pub fn client(limits: &Limits) -> Self {
-        Self::new(Role::Client, Some(MaskKeys::default()), limits)
+        Self::with_limits(Role::Client, Arc::new(limits.clone()))
     }
 
-    fn new(role: Role, keys: Option<MaskKeys>, limits: &Limits) -> Self {
+    /// The end of `role`, with limits that it shares with others.
+    pub(crate) fn with_limits(role: Role, limits: Arc<Limits>) -> Self {
+        let keys = match role {
+            Role::Server => None,
+            #[cfg(feature = "client")]
+            Role::Client => Some(MaskKeys::default()),
+            #[cfg(not(feature = "client"))]
+            Role::Client => unreachable!("only the feature `client` makes this role"),
+        };
         Self {
-            role,
+            outbox: Outbox::new(keys, &limits),
             decoder: Decoder::new(role, limits),
-            outbox: Outbox::new(keys, limits),
             close_received: None,
         }
     }
@@ -128,7 +81,7 @@ impl Connection {
     /// Which end this is.
     #[must_use]
     pub fn role(&self) -> Role {
-        self.role
+        self.decoder.role()
     }
 
     /// Takes bytes from the front of `input` until one event is complete or the input is used up, and
@@ -157,7 +110,7 @@ impl Connection {
         match &event {
             Some(Event::Ping(payload)) => self.outbox.pong(payload),
             Some(Event::Close(frame)) => {
-                self.close_received = Some(frame.clone());
+                self.close_received = Some(Box::new(frame.clone()));
                 // None is due any more (section 5.5.2).
                 self.outbox.drop_pong();
             }
@@ -359,7 +312,7 @@ impl Connection {
         let Some(received) = &self.close_received else { return false };
         let answer = match received.code() {
             None => CloseFrame::empty(),
-            Some(CloseCode::MANDATORY_EXTENSION) if self.role == Role::Server => {
+            Some(CloseCode::MANDATORY_EXTENSION) if self.role() == Role::Server => {
                 CloseCode::NORMAL.into()
             }
             Some(code) => code.into(),
@@ -376,7 +329,7 @@ impl Connection {
     /// The peer's Close, once it is there.
     #[must_use]
     pub fn close_received(&self) -> Option<&CloseFrame> {
-        self.close_received.as_ref()
+        self.close_received.as_deref()
     }
 
     /// Bytes queued and not yet written: payloads and headers, except the headers of further frames
@@ -432,6 +385,12 @@ impl Connection {
     #[cfg(all(test, feature = "client"))]
     pub(super) fn reserved(&self) -> usize {
         self.decoder.reserved()
+    }
+
+    /// Whether nothing is half received.
+    #[cfg(all(test, feature = "client"))]
+    pub(super) fn is_settled(&self) -> bool {
+        self.decoder.is_settled()
     }
 
     /// From now on there are no masking keys.

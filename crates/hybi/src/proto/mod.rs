@@ -114,30 +114,29 @@
 //! What the peer can add to it by itself is bounded here: pongs go behind at most 16 KiB of output, and past
 //! that only the newest ping is remembered.
 
-mod assembly;
 mod close;
 mod connection;
-mod decoder;
 #[cfg(feature = "deflate")]
 mod deflate;
-mod frame;
+mod event;
 mod limits;
-mod mask;
 mod message;
-mod outbox;
+mod receive;
+mod send;
 #[cfg(all(test, feature = "client"))]
 mod tests;
-mod utf8;
 mod violation;
+mod wire;
 
 pub use bytes::Bytes;
 pub use bytestring::ByteString;
 
 pub use self::close::{CloseCode, CloseFrame, CloseReason, InvalidCloseCode, ReasonTooLong};
-pub use self::connection::{Connection, Event, PingError, Receiving, Role, SendError};
+pub use self::connection::{Connection, PingError, SendError};
 #[cfg(feature = "deflate")]
 #[cfg_attr(docsrs, doc(cfg(feature = "deflate")))]
 pub use self::deflate::{Deflate, DeflateParameters};
+pub use self::event::{Event, Receiving, Role};
 pub use self::limits::Limits;
 pub use self::message::{Message, MessageKind};
 pub use self::violation::Violation;

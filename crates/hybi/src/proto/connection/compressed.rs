@@ -1,7 +1,7 @@
 //! What a connection with compression has beside the rest (RFC 7692).
 
 use super::{Connection, Message, MessageKind, SendError};
-use crate::proto::{deflate::DeflateParameters, outbox::opcode};
+use crate::proto::deflate::DeflateParameters;
 
 impl Connection {
     /// With messages compressed as the handshake agreed (RFC 7692). To be called before anything else.
@@ -11,8 +11,8 @@ impl Connection {
     /// as they arrive; the limits hold for what they inflate to.
     #[must_use]
     pub fn with_deflate(mut self, agreed: &DeflateParameters) -> Self {
-        self.decoder.set_inflater(agreed.inflater(self.role));
-        self.outbox.set_compressor(agreed.compressor(self.role), agreed.threshold());
+        self.decoder.set_inflater(agreed.inflater(self.role()));
+        self.outbox.set_compressor(agreed.compressor(self.role()), agreed.threshold());
         self
     }
 
@@ -43,7 +43,7 @@ impl Connection {
         if !self.outbox.takes_messages() {
             return Err(self.why_not());
         }
-        self.outbox.send_whole(opcode(message.kind()), message.into_bytes(), false);
+        self.outbox.send_whole(message.kind().into(), message.into_bytes(), false);
         Ok(())
     }
 

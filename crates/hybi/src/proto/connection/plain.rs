@@ -4,7 +4,7 @@
 //! as it would be if the plain path had never been taken.
 
 use super::{Connection, Message};
-use crate::proto::outbox::Outbox;
+use crate::proto::send::Outbox;
 
 #[allow(dead_code, reason = "the socket does not take the plain path yet")]
 impl Connection {

@@ -4,7 +4,8 @@ use std::fmt;
 
 use flate2::{Compress, Compression, FlushCompress};
 
-use super::{MAX_BITS, MIN_BITS, pool};
+use super::pool::{self, Pool};
+use super::window::{MAX_BITS, MIN_BITS};
 
 /// What a flush ends with and every message leaves away (RFC 7692 section 7.2.1).
 const TAIL: &[u8] = &[0x00, 0x00, 0xff, 0xff];
@@ -26,25 +27,36 @@ pub(in crate::proto) struct Compressor {
     flushed: bool,
 }
 
+thread_local! {
+    static CONTEXTS: Pool<Context> = const { Pool::new(Vec::new()) };
+}
+
+/// A context that has seen nothing.
+fn take(bits: u8, level: u32) -> Context {
+    match pool::take(&CONTEXTS, |context| context.bits == bits) {
+        Some(mut context) => {
+            context.reset(level);
+            context
+        }
+        None => Context::new(bits, level),
+    }
+}
+
 /// What it takes to compress.
-pub(super) struct Context {
+struct Context {
     compress: Compress,
     bits: u8,
     level: u32,
 }
 
 impl Context {
-    pub(super) fn new(bits: u8, level: u32) -> Self {
+    fn new(bits: u8, level: u32) -> Self {
         let compress = Compress::new_with_window_bits(Compression::new(level), false, bits);
         Self { compress, bits, level }
     }
 
-    pub(super) fn bits(&self) -> u8 {
-        self.bits
-    }
-
     /// Forgets all that was compressed, of whichever connection it was. To be called between messages only.
-    pub(super) fn reset(&mut self, level: u32) {
+    fn reset(&mut self, level: u32) {
         self.compress.reset();
         if self.level != level {
             // Cannot fail with nothing compressed; if it did, the former level is as correct.
@@ -125,7 +137,7 @@ impl Compressor {
     }
 
     fn context(&mut self) -> &mut Context {
-        self.context.get_or_insert_with(|| pool::take_compress(self.bits, self.level))
+        self.context.get_or_insert_with(|| take(self.bits, self.level))
     }
 
     fn end_message(&mut self) {
@@ -133,7 +145,7 @@ impl Compressor {
         if !self.takeover
             && let Some(context) = self.context.take()
         {
-            pool::give_compress(context);
+            pool::give(&CONTEXTS, context);
         }
     }
 }

@@ -6,7 +6,8 @@ use std::ops::Range;
 
 use flate2::{Decompress, FlushDecompress, Status};
 
-use super::{MAX_BITS, MIN_BITS, pool};
+use super::pool::{self, Pool};
+use super::window::{MAX_BITS, MIN_BITS};
 
 /// The most that one step gives.
 pub(in crate::proto) const STEP: usize = 16 * 1024;
@@ -41,8 +42,12 @@ pub(in crate::proto) struct Inflater {
     context: Option<Context>,
 }
 
+thread_local! {
+    static CONTEXTS: Pool<Context> = const { Pool::new(Vec::new()) };
+}
+
 /// What it takes to inflate one message.
-pub(super) struct Context {
+struct Context {
     decompress: Decompress,
     /// What the message gave last: at least `WINDOW` bytes once it gave so much, and room for a step.
     window: Box<[u8]>,
@@ -56,7 +61,7 @@ pub(super) struct Context {
 }
 
 impl Context {
-    pub(super) fn new() -> Self {
+    fn new() -> Self {
         Self {
             decompress: Decompress::new_with_window_bits(false, MAX_BITS),
             window: vec![0; WINDOW + STEP].into(),
@@ -149,7 +154,7 @@ impl Inflater {
             if input.is_empty() {
                 return Ok(None);
             }
-            let mut context = pool::take_inflate();
+            let mut context = pool::take(&CONTEXTS, |_| true).unwrap_or_else(Context::new);
             context.begin(&self.history)?;
             self.context = Some(context);
         }
@@ -184,7 +189,7 @@ impl Inflater {
             }
         }
         self.remember(&context.window[context.len.saturating_sub(self.keep)..context.len]);
-        pool::give_inflate(context);
+        pool::give(&CONTEXTS, context);
         Ok(())
     }
 

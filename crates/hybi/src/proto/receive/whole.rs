@@ -1,11 +1,12 @@
 //! How a message is taken that is there whole and in one frame: by far the most common case.
 
-use bytes::Bytes;
-
+use super::assembly;
+use super::decoder::{Decoder, take};
+use crate::proto::event::Event;
 #[cfg(feature = "tokio")]
-use super::Receiving;
-use super::{Decoder, Event, Message, Stage, Violation, frame, mask, take};
-use crate::proto::mask::masked_copy;
+use crate::proto::event::{Receiving, Role};
+use crate::proto::message::{Message, MessageKind};
+use crate::proto::wire::{self, mask, masked_copy};
 
 /// Below this length the standard library checks text as fast as `simdutf8`, and checks it where it will stay.
 const SHORT_TEXT: usize = 64;
@@ -18,7 +19,9 @@ impl Decoder {
         if self.inflating.is_some() {
             return false;
         }
-        self.is_header_due() && self.receiving == Receiving::Messages && self.mask_bit != 0
+        self.is_header_due()
+            && self.receiving() == Receiving::Messages
+            && self.role() == Role::Server
     }
 
     /// Takes a message that a client sent in one frame and that is whole at the front of `input`, or takes
@@ -32,7 +35,7 @@ impl Decoder {
         input: &mut [u8],
         at: &mut usize,
     ) -> Option<Message> {
-        let (message, taken) = self.whole_frame(input, frame::MASK)?;
+        let (message, taken) = self.whole_frame(input, wire::MASK)?;
         *at += taken;
         Some(message)
     }
@@ -49,17 +52,11 @@ impl Decoder {
         Some(Event::Message(message))
     }
 
-    /// Whether no message is open, and nothing is there of the next header.
-    #[inline(always)]
-    fn is_header_due(&self) -> bool {
-        matches!(self.stage, Stage::Header) && self.header_len == 0 && self.fragments == 0
-    }
-
     /// The message in the frame at the front of `input`, and the frame's length. `None` leaves `input` as it
     /// was.
     #[inline(always)]
     fn whole_frame(&self, input: &mut [u8], mask_bit: u8) -> Option<(Message, usize)> {
-        let [first @ (frame::TEXT | frame::BINARY), second, rest @ ..] = input else { return None };
+        let [first @ (wire::TEXT | wire::BINARY), second, rest @ ..] = input else { return None };
         // A wrong mask bit makes a length of 128 and more.
         let (len, header, rest) = match *second ^ mask_bit {
             len @ 0..=125 => (usize::from(len), 2, rest),
@@ -77,19 +74,14 @@ impl Decoder {
         if len as isize > self.max_whole {
             return None;
         }
-        let is_text = *first == frame::TEXT;
+        let kind = if *first == wire::TEXT { MessageKind::Text } else { MessageKind::Binary };
         if mask_bit == 0 {
             let payload = rest.get(..len)?;
-            let message = if is_text {
-                Message::Text(simdutf8::basic::from_utf8(payload).ok()?.into())
-            } else {
-                Message::Binary(Bytes::copy_from_slice(payload))
-            };
-            return Some((message, header + len));
+            return Some((assembly::whole(kind, payload).ok()?, header + len));
         }
         let (&mut key, rest) = rest.split_first_chunk_mut()?;
         let payload = rest.get_mut(..len)?;
-        let message = if !is_text {
+        let message = if kind == MessageKind::Binary {
             Message::Binary(masked_copy(payload, key).into())
         } else if len < SHORT_TEXT {
             Message::Text(String::from_utf8(masked_copy(payload, key)).ok()?.into())
@@ -104,14 +96,4 @@ impl Decoder {
         };
         Some((message, header + key.len() + len))
     }
-}
-
-/// A message that is there whole: the one copy is out of the input.
-pub(super) fn whole_message(is_text: bool, payload: &[u8]) -> Result<Message, Violation> {
-    Ok(if is_text {
-        let text = simdutf8::basic::from_utf8(payload).map_err(|_| Violation::TextUtf8)?;
-        Message::Text(text.into())
-    } else {
-        Message::Binary(Bytes::copy_from_slice(payload))
-    })
 }

@@ -10,25 +10,22 @@
 //! nothing in its way becomes a frame at once; the rest is framed when it is its turn, so that a pong can pass
 //! between messages, and between the frames of one that is cut.
 
-use std::collections::VecDeque;
 use std::mem;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::close::CloseFrame;
-use super::frame::{First, MAX_CONTROL, OpCode, header_size, put_header};
-use super::limits::Limits;
-use super::mask::{MaskKeys, NoKey, mask};
-use super::message::{Message, MessageKind};
-use super::utf8::{CutCharacter, InvalidUtf8};
-
+use super::backlog::{Backlog, BodyMask, LARGE, Outgoing};
 #[cfg(feature = "deflate")]
-mod compressed;
-#[cfg(feature = "tokio")]
-mod whole;
-
-/// From this length on a payload is written from where it lies instead of being copied.
-const LARGE: usize = 16 * 1024;
+use super::compressed::Compressing;
+use crate::proto::close::CloseFrame;
+#[cfg(feature = "deflate")]
+use crate::proto::deflate::Compressor;
+use crate::proto::limits::Limits;
+use crate::proto::message::{Message, MessageKind};
+use crate::proto::receive::{CutCharacter, InvalidUtf8};
+use crate::proto::wire::{
+    First, MAX_CONTROL, MaskKeys, NoKey, OpCode, header_size, mask, put_header,
+};
 
 /// `head` is filled up to about this length before it is written.
 const COALESCE: usize = 16 * 1024;
@@ -37,28 +34,28 @@ const COALESCE: usize = 16 * 1024;
 const PIECE: usize = 64 * 1024;
 
 #[derive(Debug)]
-pub(super) struct Outbox {
+pub(in crate::proto) struct Outbox {
     /// The source of masking keys, in a client.
-    keys: Option<MaskKeys>,
+    pub(super) keys: Option<MaskKeys>,
     /// From this length on messages and parts are cut.
     max_frame: usize,
     /// Messages below this length become one frame without further ado if nothing waits.
-    short: usize,
-    head: BytesMut,
+    pub(super) short: usize,
+    pub(super) head: BytesMut,
     /// The beginning of `head` was written.
-    half_written: bool,
+    pub(super) half_written: bool,
     /// What waits behind `head`. Most connections never have any.
-    backlog: Option<Box<Backlog>>,
-    state: State,
+    pub(super) backlog: Option<Box<Backlog>>,
+    pub(super) state: State,
     failed: bool,
     /// There if compression was agreed on.
     #[cfg(feature = "deflate")]
-    compressing: Option<Box<compressed::Compressing>>,
+    compressing: Option<Box<Compressing>>,
 }
 
 /// What may be queued next.
 #[derive(Clone, Copy, Debug)]
-enum State {
+pub(super) enum State {
     /// Any message.
     Open,
     /// More of this message, and nothing of another.
@@ -69,7 +66,7 @@ enum State {
 
 /// A message that is queued part by part.
 #[derive(Clone, Copy, Debug)]
-struct Streamed {
+pub(super) struct Streamed {
     /// That of its next frame.
     opcode: OpCode,
     /// Whether it is compressed; before its first part, whether it may be.
@@ -78,50 +75,8 @@ struct Streamed {
     text: Option<CutCharacter>,
 }
 
-/// What cannot go into `head` yet.
-#[derive(Debug, Default)]
-struct Backlog {
-    /// What is to come of the payload whose header is in `head`, or was.
-    body: Bytes,
-    /// How `body` is masked on its way into `head`, in a client.
-    mask: Option<BodyMask>,
-    /// The message that is being cut into frames.
-    current: Option<Outgoing>,
-    /// Pings first, then messages.
-    queue: VecDeque<Outgoing>,
-    /// How many pings lead the queue.
-    pings: usize,
-    /// The newest ping that was not answered yet.
-    pong: Option<Bytes>,
-    /// The body of our Close, which goes behind everything else.
-    close: Option<Bytes>,
-    /// What `current`, `queue`, `pong` and `close` will come to in bytes.
-    unframed: usize,
-}
-
-impl Backlog {
-    fn is_empty(&self) -> bool {
-        self.unframed == 0 && self.body.is_empty()
-    }
-}
-
-/// The key of a frame, and where in the frame's payload what is left of it begins.
-#[derive(Clone, Copy, Debug)]
-struct BodyMask {
-    key: [u8; 4],
-    offset: usize,
-}
-
-/// Something to be framed, or the rest of it.
-#[derive(Debug)]
-struct Outgoing {
-    /// Of its next frame; `fin` is that of its last.
-    first: First,
-    payload: Bytes,
-}
-
 impl Outbox {
-    pub(super) fn new(keys: Option<MaskKeys>, limits: &Limits) -> Self {
+    pub(in crate::proto) fn new(keys: Option<MaskKeys>, limits: &Limits) -> Self {
         Self {
             keys,
             max_frame: limits.send_frame_limit(),
@@ -136,10 +91,18 @@ impl Outbox {
         }
     }
 
+    #[cfg(feature = "deflate")]
+    pub(in crate::proto) fn set_compressor(&mut self, compressor: Compressor, threshold: usize) {
+        // An empty message never is compressed.
+        let threshold = threshold.max(1);
+        self.short = self.short.min(threshold);
+        self.compressing = Some(Box::new(Compressing::new(compressor, threshold)));
+    }
+
     /// Queues a message. The caller has looked at [`takes_messages`](Self::takes_messages).
     #[inline]
-    pub(super) fn send(&mut self, message: &Message) {
-        let opcode = opcode(message.kind());
+    pub(in crate::proto) fn send(&mut self, message: &Message) {
+        let opcode = message.kind().into();
         if message.len() < self.short && self.nothing_waits() {
             self.put_frame(First::plain(true, opcode), message.as_bytes());
         } else {
@@ -148,9 +111,12 @@ impl Outbox {
     }
 
     /// Queues a message, compressed if that is `allowed` and pays.
-    pub(super) fn send_whole(&mut self, opcode: OpCode, payload: Bytes, allowed: bool) {
+    pub(in crate::proto) fn send_whole(&mut self, opcode: OpCode, payload: Bytes, allowed: bool) {
         #[cfg(feature = "deflate")]
-        if allowed && let Some(payload) = self.compress_whole(&payload) {
+        if allowed
+            && let Some(compressing) = &mut self.compressing
+            && let Some(payload) = compressing.whole(&payload)
+        {
             return self.queue(First { fin: true, opcode, compressed: true }, payload);
         }
         #[cfg(not(feature = "deflate"))]
@@ -160,24 +126,24 @@ impl Outbox {
 
     /// Whether a message may be queued: no Close was, and none is half queued.
     #[inline]
-    pub(super) fn takes_messages(&self) -> bool {
+    pub(in crate::proto) fn takes_messages(&self) -> bool {
         matches!(self.state, State::Open)
     }
 
     /// Begins a message, which may be compressed if that is `allowed`. The caller has looked at
     /// [`takes_messages`](Self::takes_messages).
-    pub(super) fn start(&mut self, kind: MessageKind, allowed: bool) {
+    pub(in crate::proto) fn start(&mut self, kind: MessageKind, allowed: bool) {
         let text = (kind == MessageKind::Text).then(CutCharacter::default);
-        let opcode = opcode(kind);
+        let opcode = kind.into();
         self.state = State::Streaming(Streamed { opcode, compressed: allowed, text });
     }
 
-    pub(super) fn is_streaming(&self) -> bool {
+    pub(in crate::proto) fn is_streaming(&self) -> bool {
         matches!(self.state, State::Streaming(_))
     }
 
     /// Queues more of the message that was begun; does nothing if none is. `fin` ends it.
-    pub(super) fn part(&mut self, payload: Bytes, fin: bool) -> Result<(), InvalidUtf8> {
+    pub(in crate::proto) fn part(&mut self, payload: Bytes, fin: bool) -> Result<(), InvalidUtf8> {
         let State::Streaming(mut streamed) = self.state else { return Ok(()) };
         if let Some(text) = &mut streamed.text {
             text.check(&payload)?;
@@ -207,7 +173,10 @@ impl Outbox {
         }
         let first = First { fin, opcode, compressed: begins && streamed.compressed };
         #[cfg(feature = "deflate")]
-        let payload = if streamed.compressed { self.compress_part(&payload, fin) } else { payload };
+        let payload = match &mut self.compressing {
+            Some(compressing) if streamed.compressed => compressing.part(&payload, fin),
+            _ => payload,
+        };
         if !fin {
             streamed.opcode = OpCode::Continuation;
             self.state = State::Streaming(streamed);
@@ -228,7 +197,7 @@ impl Outbox {
     }
 
     /// Queues a ping in front of the messages that are not begun.
-    pub(super) fn ping(&mut self, payload: Bytes) {
+    pub(in crate::proto) fn ping(&mut self, payload: Bytes) {
         if self.nothing_waits() {
             self.put_frame(First::plain(true, OpCode::Ping), &payload);
         } else {
@@ -243,7 +212,7 @@ impl Outbox {
 
     /// Answers a ping: at once if there is nothing before it, else when the next frame is due, and then
     /// only the newest.
-    pub(super) fn pong(&mut self, payload: &Bytes) {
+    pub(in crate::proto) fn pong(&mut self, payload: &Bytes) {
         if self.close_queued() {
             return;
         }
@@ -259,7 +228,7 @@ impl Outbox {
     }
 
     /// Forgets the answer that is waiting.
-    pub(super) fn drop_pong(&mut self) {
+    pub(in crate::proto) fn drop_pong(&mut self) {
         if let Some(old) = self.backlog.as_mut().and_then(|backlog| backlog.pong.take()) {
             let size = self.first_frame_size(old.len());
             self.framed(size);
@@ -267,7 +236,7 @@ impl Outbox {
     }
 
     /// Queues the Close behind everything else, of a message that is half queued what there is; false if there is one already.
-    pub(super) fn close(&mut self, frame: &CloseFrame) -> bool {
+    pub(in crate::proto) fn close(&mut self, frame: &CloseFrame) -> bool {
         if self.close_queued() {
             return false;
         }
@@ -293,12 +262,12 @@ impl Outbox {
     }
 
     #[inline]
-    pub(super) fn close_queued(&self) -> bool {
+    pub(in crate::proto) fn close_queued(&self) -> bool {
         matches!(self.state, State::Closed)
     }
 
     #[inline]
-    pub(super) fn queued(&self) -> usize {
+    pub(in crate::proto) fn queued(&self) -> usize {
         let waiting = match &self.backlog {
             Some(backlog) => backlog.body.len() + backlog.unframed,
             None => 0,
@@ -307,16 +276,16 @@ impl Outbox {
     }
 
     #[inline]
-    pub(super) fn has_output(&self) -> bool {
+    pub(in crate::proto) fn has_output(&self) -> bool {
         self.queued() > 0
     }
 
-    pub(super) fn failed(&self) -> bool {
+    pub(in crate::proto) fn failed(&self) -> bool {
         self.failed
     }
 
     /// The next bytes to write; empty if there are none.
-    pub(super) fn output(&mut self) -> [&[u8]; 2] {
+    pub(in crate::proto) fn output(&mut self) -> [&[u8]; 2] {
         while self.head.len() < COALESCE && self.frame_next() {}
         let body = match &self.backlog {
             Some(backlog) if backlog.mask.is_none() => &backlog.body[..],
@@ -326,7 +295,7 @@ impl Outbox {
     }
 
     /// Takes note of `n` bytes written.
-    pub(super) fn advance(&mut self, n: usize) {
+    pub(in crate::proto) fn advance(&mut self, n: usize) {
         let of_head = n.min(self.head.len());
         if of_head == self.head.len() {
             // Advanced to its end, the buffer would have no capacity left to be used again.
@@ -359,20 +328,25 @@ impl Outbox {
     }
 
     /// Gives the buffer away if there is nothing in it.
-    pub(super) fn take_buffer(&mut self) -> Option<BytesMut> {
+    pub(in crate::proto) fn take_buffer(&mut self) -> Option<BytesMut> {
         (self.head.is_empty() && self.head.capacity() > 0).then(|| mem::take(&mut self.head))
     }
 
     /// Takes a buffer if there is none.
-    pub(super) fn give_buffer(&mut self, mut buffer: BytesMut) {
+    pub(in crate::proto) fn give_buffer(&mut self, mut buffer: BytesMut) {
         if self.head.capacity() == 0 {
             buffer.clear();
             self.head = buffer;
         }
     }
 
+    #[cfg(all(test, feature = "client", feature = "deflate"))]
+    pub(in crate::proto) fn is_compressor_busy(&self) -> bool {
+        self.compressing.as_ref().is_some_and(|compressing| compressing.is_busy())
+    }
+
     #[cfg(all(test, feature = "client"))]
-    pub(super) fn break_keys(&mut self) {
+    pub(in crate::proto) fn break_keys(&mut self) {
         if let Some(keys) = &mut self.keys {
             keys.broken = true;
         }
@@ -513,12 +487,5 @@ impl Outbox {
     /// made.
     fn first_frame_size(&self, payload: usize) -> usize {
         payload + header_size(payload.min(self.max_frame), self.keys.is_some())
-    }
-}
-
-pub(super) fn opcode(kind: MessageKind) -> OpCode {
-    match kind {
-        MessageKind::Text => OpCode::Text,
-        MessageKind::Binary => OpCode::Binary,
     }
 }

@@ -3,28 +3,16 @@
 //! A few bytes may inflate to a thousand times as many. So the limits hold for what is inflated and are
 //! looked at in every step, and input is taken only as far as it was inflated.
 
-use super::{Assembly, Decoder, Event, Frame, PART, Stage, Violation, mask, take, unmasked};
+use super::assembly::Assembly;
+use super::decoder::{Decoder, PART, take};
+use super::inflating::Inflating;
+use super::open::Frame;
 use crate::proto::deflate::{Inflater, InvalidData};
+use crate::proto::event::Event;
+use crate::proto::violation::Violation;
 
 /// So much payload is unmasked at a time, and what is not used of it masked again.
 const PIECE: usize = 4 * 1024;
-
-/// What a step without output counts as: it copies the history, which takes as long as to inflate so much.
-const EMPTY_STEP: usize = 2 * 1024;
-
-/// What it takes to receive compressed messages.
-#[derive(Debug)]
-pub(super) struct Inflating {
-    /// None once nobody wants the messages.
-    inflater: Option<Inflater>,
-    /// The message that is open, or was last, is compressed.
-    is_open: bool,
-    /// Bytes of its payload that were taken.
-    taken: usize,
-    /// Bytes inflated since `receive` paused.
-    inflated: usize,
-    pause_after: usize,
-}
 
 /// How much longer than a message its compressed form may be: compressors that are made for speed make
 /// data longer that does not compress.
@@ -40,33 +28,19 @@ impl From<InvalidData> for Violation {
 
 impl Decoder {
     pub(in crate::proto) fn set_inflater(&mut self, inflater: Inflater) {
-        self.inflating = Some(Box::new(Inflating {
-            inflater: Some(inflater),
-            is_open: false,
-            taken: 0,
-            inflated: 0,
-            pause_after: usize::MAX,
-        }));
+        self.inflating = Some(Box::new(Inflating::new(inflater)));
     }
 
     pub(in crate::proto) fn set_pause(&mut self, pause_after: usize) {
         if let Some(inflating) = &mut self.inflating {
-            inflating.pause_after = pause_after.max(1);
+            inflating.set_pause(pause_after);
         }
     }
 
     #[cfg(feature = "tokio")]
     pub(in crate::proto) fn stop_inflating(&mut self) {
         if let Some(inflating) = &mut self.inflating {
-            inflating.inflater = None;
-        }
-    }
-
-    /// A message begins.
-    pub(super) fn begin_compressed(&mut self, is_compressed: bool) {
-        if let Some(inflating) = &mut self.inflating {
-            inflating.is_open = is_compressed;
-            inflating.taken = 0;
+            inflating.stop();
         }
     }
 
@@ -75,19 +49,8 @@ impl Decoder {
         self.inflating.as_ref().is_some_and(|inflating| inflating.is_open)
     }
 
-    /// Whether to pause for what was inflated since the last time.
-    pub(super) fn take_pause(&mut self) -> bool {
-        let is_due = self.is_pause_due();
-        if is_due && let Some(inflating) = &mut self.inflating {
-            inflating.inflated = 0;
-        }
-        is_due
-    }
-
     fn is_pause_due(&self) -> bool {
-        self.inflating.as_ref().is_some_and(|inflating| {
-            inflating.inflated >= inflating.pause_after && inflating.inflater.is_some()
-        })
+        self.inflating.as_ref().is_some_and(|inflating| inflating.is_pause_due())
     }
 
     /// Holds the announced length of a frame with compressed payload to the limits. `continues` the open
@@ -97,21 +60,22 @@ impl Decoder {
         length: u64,
         continues: bool,
     ) -> Result<usize, Violation> {
-        let limit = self.max_frame.saturating_add(expansion(self.max_frame));
-        if length > limit as u64 {
-            return Err(Violation::FrameTooBig { announced: length, limit: self.max_frame });
+        let limit = self.limits.frame_limit();
+        if length > limit.saturating_add(expansion(limit)) as u64 {
+            return Err(Violation::FrameTooBig { announced: length, limit });
         }
         let length = length as usize;
         let taken = if continues { self.taken() } else { 0 };
         if self.is_judged() && self.is_too_long(taken.saturating_add(length)) {
-            return Err(Violation::MessageTooBig { limit: self.max_message });
+            return Err(Violation::MessageTooBig { limit: self.limits.max_message });
         }
         Ok(length)
     }
 
     /// Whether so much compressed payload is more than a message may have.
     fn is_too_long(&self, payload: usize) -> bool {
-        payload > self.max_message.saturating_add(expansion(self.max_message))
+        let limit = self.limits.max_message;
+        payload > limit.saturating_add(expansion(limit))
     }
 
     fn taken(&self) -> usize {
@@ -120,7 +84,7 @@ impl Decoder {
 
     /// Whether the open message is longer than one may be, with so much more payload announced.
     pub(super) fn is_compressed_overrun(&self, announced: usize) -> bool {
-        self.message.len() > self.max_message
+        self.held() > self.limits.max_message
             || self.is_too_long(self.taken().saturating_add(announced))
     }
 
@@ -133,19 +97,17 @@ impl Decoder {
         // At least once: an earlier call may have left something of the frame's last bytes.
         loop {
             let len = frame.missing.min(input.len()).min(PIECE);
-            let mut rest = unmasked(frame, &mut input[..len]);
+            let mut rest = frame.unmask(&mut input[..len]);
             let is_used_up = self.inflate(&mut rest)?;
             let used = len - rest.len();
-            frame.received += used;
-            frame.missing -= used;
-            if let Some(key) = frame.key {
-                mask(&mut input[used..len], key, frame.received);
-            }
+            frame.take(used);
+            // What is left is as it came.
+            frame.unmask(&mut input[used..len]);
             take(input, used);
             if let Some(inflating) = &mut self.inflating {
                 inflating.taken += used;
             }
-            self.stage = Stage::Payload(frame);
+            self.set_frame(Some(frame));
             if !is_used_up || frame.missing == 0 || input.is_empty() {
                 break;
             }
@@ -155,15 +117,21 @@ impl Decoder {
         }
         if frame.first.fin {
             self.inflate_end()?;
-            if self.overrun().is_some() && !self.in_parts {
+            if self.overrun().is_some() && !self.in_parts() {
                 // Undecided: as parts it is not too long.
                 return Ok(None);
             }
-            self.stage = Stage::Header;
-            return self.finish_message().map(Some);
+            self.set_frame(None);
+            return self.finish_message();
         }
-        self.stage = Stage::Header;
+        self.set_frame(None);
         Ok(None)
+    }
+
+    fn set_frame(&mut self, frame: Option<Frame>) {
+        if let Some(open) = &mut self.open {
+            open.frame = frame;
+        }
     }
 
     /// Inflates into the open message; false if it stopped before `rest` was used up.
@@ -174,47 +142,40 @@ impl Decoder {
                 return Ok(false);
             }
             let limit = self.inflated_limit();
-            let Some(inflating) = &mut self.inflating else { return Ok(true) };
-            let Some(inflater) = &mut inflating.inflater else {
-                *rest = &[];
-                return Ok(true);
-            };
-            let Some(chunk) = inflater.inflate(rest)? else { return Ok(true) };
-            inflating.inflated += if chunk.is_empty() { EMPTY_STEP } else { chunk.len() };
-            self.message.push_inflated(chunk, limit)?;
+            let Some((inflating, content)) = self.under_way() else { return Ok(true) };
+            let Some(chunk) = inflating.inflate(rest)? else { return Ok(true) };
+            content.push_inflated(chunk, limit)?;
         }
     }
 
     /// Inflates what is left at the end of a message.
     fn inflate_end(&mut self) -> Result<(), Violation> {
         let limit = self.inflated_limit();
-        let Some(inflating) = &mut self.inflating else { return Ok(()) };
-        let Some(inflater) = &mut inflating.inflater else {
+        let Some((inflating, content)) = self.under_way() else { return Ok(()) };
+        if inflating.is_stopped() {
             // A character may have been cut.
-            self.message = Assembly::new(self.message.kind());
+            *content = Assembly::new(content.kind());
             return Ok(());
-        };
-        while let Some(chunk) = inflater.finish()? {
-            inflating.inflated += chunk.len();
-            self.message.push_inflated(chunk, limit)?;
+        }
+        while let Some(chunk) = inflating.finish()? {
+            content.push_inflated(chunk, limit)?;
         }
         Ok(())
     }
 
+    /// What inflates, and into what.
+    fn under_way(&mut self) -> Option<(&mut Inflating, &mut Assembly)> {
+        let message = self.open.as_mut()?.message.as_mut()?;
+        Some((self.inflating.as_mut()?, &mut message.content))
+    }
+
     fn inflated_limit(&self) -> usize {
-        if self.is_judged() { self.max_message } else { usize::MAX }
+        if self.is_judged() { self.limits.max_message } else { usize::MAX }
     }
 
     /// Whether to stop where the input is: there is a part to give, nobody has decided, or others should
     /// have their turn.
     fn has_enough(&self) -> bool {
-        (self.in_parts && self.message.len() >= PART) || self.is_held() || self.is_pause_due()
-    }
-}
-
-impl Inflating {
-    #[cfg(all(test, feature = "client"))]
-    pub(super) fn held(&self) -> usize {
-        self.inflater.as_ref().map_or(0, Inflater::held)
+        (self.in_parts() && self.held() >= PART) || self.is_held() || self.is_pause_due()
     }
 }

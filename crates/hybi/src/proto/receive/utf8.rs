@@ -15,7 +15,7 @@ pub(super) struct TextBuilder {
 
 /// These bytes cannot be UTF-8, whatever follows.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct InvalidUtf8;
+pub(in crate::proto) struct InvalidUtf8;
 
 impl TextBuilder {
     /// Bytes taken so far.
@@ -55,7 +55,7 @@ impl TextBuilder {
 /// It is the beginning of a character that the end of a piece cut, always one that can still become
 /// valid.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct CutCharacter {
+pub(in crate::proto) struct CutCharacter {
     bytes: [u8; 4],
     len: u8,
 }
@@ -66,12 +66,12 @@ impl CutCharacter {
     }
 
     /// Looks at the next bytes without keeping them.
-    pub(super) fn check(&mut self, bytes: &[u8]) -> Result<(), InvalidUtf8> {
+    pub(in crate::proto) fn check(&mut self, bytes: &[u8]) -> Result<(), InvalidUtf8> {
         self.feed(bytes, |_| {})
     }
 
     /// Nothing may follow: is a character left unfinished?
-    pub(super) fn finish(self) -> Result<(), InvalidUtf8> {
+    pub(in crate::proto) fn finish(self) -> Result<(), InvalidUtf8> {
         if self.len > 0 { Err(InvalidUtf8) } else { Ok(()) }
     }
 

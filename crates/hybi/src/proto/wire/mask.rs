@@ -7,7 +7,7 @@ const BLOCK: usize = 64;
 ///
 /// Masking and unmasking are the same operation.
 #[inline(always)]
-pub(super) fn mask(data: &mut [u8], key: [u8; 4], offset: usize) {
+pub(in crate::proto) fn mask(data: &mut [u8], key: [u8; 4], offset: usize) {
     let key = Key::new(key, offset);
     match data.len() {
         8..=16 => key.apply_to_ends::<8>(data),
@@ -20,7 +20,7 @@ const FUSED: usize = 512;
 
 /// A masked copy of `data`, with no more capacity than it needs.
 #[inline(always)]
-pub(super) fn masked_copy(data: &[u8], key: [u8; 4]) -> Vec<u8> {
+pub(in crate::proto) fn masked_copy(data: &[u8], key: [u8; 4]) -> Vec<u8> {
     if data.len() >= FUSED {
         return Key::new(key, 0).copy(data);
     }
@@ -116,11 +116,11 @@ impl Key {
     }
 }
 
-pub(super) use self::keys::MaskKeys;
+pub(in crate::proto) use self::keys::MaskKeys;
 
 /// The operating system gave no random bytes.
 #[derive(Debug)]
-pub(super) struct NoKey;
+pub(in crate::proto) struct NoKey;
 
 /// Keys from the operating system's generator, one for each frame.
 ///

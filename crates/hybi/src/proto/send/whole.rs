@@ -1,7 +1,9 @@
 //! How a small message is sent while nothing else is to be.
 
-use super::{LARGE, Message, Outbox, State};
-use crate::proto::frame::{BINARY, MAX_CONTROL, TEXT};
+use super::backlog::LARGE;
+use super::outbox::{Outbox, State};
+use crate::proto::message::Message;
+use crate::proto::wire::{BINARY, MAX_CONTROL, TEXT};
 
 impl Outbox {
     /// Whether [`send_plain`](Self::send_plain) may be used.

@@ -2,32 +2,33 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::violation::Violation;
+use crate::proto::message::MessageKind;
+use crate::proto::violation::Violation;
 
 /// The longest header: two bytes, a 64-bit length, a masking key.
-pub(super) const MAX_HEADER: usize = 14;
+pub(in crate::proto) const MAX_HEADER: usize = 14;
 
 /// The longest payload of a control frame.
-pub(super) const MAX_CONTROL: usize = 125;
+pub(in crate::proto) const MAX_CONTROL: usize = 125;
 
 /// The first byte of a text message in one frame.
-pub(super) const TEXT: u8 = 0x81;
+pub(in crate::proto) const TEXT: u8 = 0x81;
 
 /// The first byte of a binary message in one frame.
-pub(super) const BINARY: u8 = 0x82;
+pub(in crate::proto) const BINARY: u8 = 0x82;
 
 const FIN: u8 = 0x80;
 /// The bit of permessage-deflate (RFC 7692 section 6).
-pub(super) const RSV1: u8 = 0x40;
+pub(in crate::proto) const RSV1: u8 = 0x40;
 const RESERVED: u8 = 0x70;
 const OPCODE: u8 = 0x0f;
 /// In the second byte: the payload is masked.
-pub(super) const MASK: u8 = 0x80;
+pub(in crate::proto) const MASK: u8 = 0x80;
 const LENGTH: u8 = 0x7f;
 
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum OpCode {
+pub(in crate::proto) enum OpCode {
     Continuation,
     Text,
     Binary,
@@ -37,7 +38,7 @@ pub(super) enum OpCode {
 }
 
 impl OpCode {
-    pub(super) fn is_control(self) -> bool {
+    pub(in crate::proto) fn is_control(self) -> bool {
         matches!(self, Self::Close | Self::Ping | Self::Pong)
     }
 
@@ -65,18 +66,27 @@ impl OpCode {
     }
 }
 
+impl From<MessageKind> for OpCode {
+    fn from(kind: MessageKind) -> Self {
+        match kind {
+            MessageKind::Text => Self::Text,
+            MessageKind::Binary => Self::Binary,
+        }
+    }
+}
+
 /// The first byte of a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct First {
-    pub(super) fin: bool,
-    pub(super) opcode: OpCode,
+pub(in crate::proto) struct First {
+    pub(in crate::proto) fin: bool,
+    pub(in crate::proto) opcode: OpCode,
     /// RSV1: the message that begins is compressed.
-    pub(super) compressed: bool,
+    pub(in crate::proto) compressed: bool,
 }
 
 impl First {
     /// Of any frame but the first of a compressed message.
-    pub(super) fn plain(fin: bool, opcode: OpCode) -> Self {
+    pub(in crate::proto) fn plain(fin: bool, opcode: OpCode) -> Self {
         Self { fin, opcode, compressed: false }
     }
 
@@ -84,7 +94,7 @@ impl First {
     ///
     /// `owned` are the reserved bits that an extension has the use of at the beginning of a message; nobody
     /// has the others, nor any in other frames.
-    pub(super) fn parse(byte: u8, owned: u8) -> Result<Self, Violation> {
+    pub(in crate::proto) fn parse(byte: u8, owned: u8) -> Result<Self, Violation> {
         let bits = byte & OPCODE;
         if byte & RESERVED != 0 {
             let begins = matches!(OpCode::from_bits(bits), Some(OpCode::Text | OpCode::Binary));
@@ -103,13 +113,13 @@ impl First {
 }
 
 /// Whether the frame that begins with this byte carries data rather than control.
-pub(super) fn starts_data(first: u8) -> bool {
+pub(in crate::proto) fn starts_data(first: u8) -> bool {
     first & 0x08 == 0
 }
 
 /// The rest of a header, as far as it is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rest {
+pub(in crate::proto) enum Rest {
     /// More bytes are needed before the length is known.
     NeedsLength,
     /// The payload's length; the masking key is not there yet.
@@ -122,7 +132,7 @@ pub(super) enum Rest {
 ///
 /// Every fault is found with the first byte that shows it, and in the same order however many bytes of
 /// the header are there, so that a header fails in the same way for every way of cutting it.
-pub(super) fn parse_rest(
+pub(in crate::proto) fn parse_rest(
     header: &[u8],
     control: bool,
     expects_mask: bool,
@@ -165,7 +175,7 @@ pub(super) fn parse_rest(
 }
 
 /// The size of the header before a payload of this length.
-pub(super) fn header_size(payload: usize, masked: bool) -> usize {
+pub(in crate::proto) fn header_size(payload: usize, masked: bool) -> usize {
     let length = match payload {
         0..=125 => 2,
         126..=0xffff => 4,
@@ -176,7 +186,12 @@ pub(super) fn header_size(payload: usize, masked: bool) -> usize {
 
 /// Writes a header, its length in the shortest form.
 #[inline]
-pub(super) fn put_header(out: &mut BytesMut, first: First, payload: usize, key: Option<[u8; 4]>) {
+pub(in crate::proto) fn put_header(
+    out: &mut BytesMut,
+    first: First,
+    payload: usize,
+    key: Option<[u8; 4]>,
+) {
     let First { fin, opcode, compressed } = first;
     let first = opcode.bits() | if fin { FIN } else { 0 } | if compressed { RSV1 } else { 0 };
     if payload <= MAX_CONTROL && key.is_none() {

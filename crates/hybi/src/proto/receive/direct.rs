@@ -3,7 +3,11 @@
 use bytes::buf::Limit;
 use bytes::{BufMut, BytesMut};
 
-use super::{Assembly, Decoder, Event, Stage, Violation, mask};
+use super::assembly::Assembly;
+use super::decoder::Decoder;
+use crate::proto::event::Event;
+use crate::proto::message::MessageKind;
+use crate::proto::violation::Violation;
 
 /// Below this much missing payload, reading it directly does not pay.
 const DIRECT: usize = 4 * 1024;
@@ -11,10 +15,11 @@ const DIRECT: usize = 4 * 1024;
 impl Decoder {
     /// Where the rest of a long binary payload can be read without going through `receive`.
     pub(in crate::proto) fn payload_space(&mut self) -> Option<Limit<&mut BytesMut>> {
-        let Stage::Payload(frame) = self.stage else { return None };
+        let open = self.open.as_ref()?;
+        let frame = open.frame?;
         // Parts are copied out of the driver's buffer: it serves all connections, and what is read at
         // once is as long as it is.
-        if frame.first.opcode.is_control() || self.in_parts || self.is_held() {
+        if frame.first.opcode.is_control() || self.in_parts() || self.is_held() {
             return None;
         }
         #[cfg(feature = "deflate")]
@@ -25,10 +30,11 @@ impl Decoder {
         if wanted < DIRECT {
             return None;
         }
-        if matches!(self.message, Assembly::Binary(_)) {
-            self.message.make_room(DIRECT, wanted);
+        let message = self.message_mut()?;
+        if message.content.kind() == MessageKind::Binary {
+            message.content.make_room(DIRECT, wanted);
         }
-        let Assembly::Binary(bytes) = &mut self.message else { return None };
+        let Assembly::Binary(bytes) = &mut message.content else { return None };
         let space = wanted.min(bytes.capacity() - bytes.len());
         Some(bytes.limit(space))
     }
@@ -38,26 +44,22 @@ impl Decoder {
         &mut self,
         n: usize,
     ) -> Result<Option<Event>, Violation> {
-        let (Stage::Payload(frame), Assembly::Binary(bytes)) = (&mut self.stage, &mut self.message)
-        else {
+        let result = self.take_direct(n);
+        self.settle(&result);
+        result
+    }
+
+    fn take_direct(&mut self, n: usize) -> Result<Option<Event>, Violation> {
+        let Some(open) = &mut self.open else { return Ok(None) };
+        let (Some(mut frame), Some(message)) = (open.frame, &mut open.message) else {
             return Ok(None);
         };
+        let Assembly::Binary(bytes) = &mut message.content else { return Ok(None) };
         let n = n.min(frame.missing);
         let from = bytes.len().saturating_sub(n);
-        if let Some(key) = frame.key {
-            mask(&mut bytes[from..], key, frame.received);
-        }
-        frame.received += n;
-        frame.missing -= n;
-        if frame.missing > 0 {
-            return Ok(None);
-        }
-        let first = frame.first;
-        self.stage = Stage::Header;
-        let result = if first.fin { self.finish_message().map(Some) } else { Ok(None) };
-        if result.is_err() {
-            self.stop();
-        }
-        result
+        frame.unmask(&mut bytes[from..]);
+        frame.take(n);
+        open.frame = frame.unfinished();
+        if open.frame.is_none() && frame.first.fin { self.finish_message() } else { Ok(None) }
     }
 }

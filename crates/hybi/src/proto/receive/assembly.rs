@@ -1,12 +1,12 @@
-//! A message of which more is to come.
+//! How payload becomes a message: at once, or as more comes.
 
 use std::mem;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
-use super::message::{Message, MessageKind};
 use super::utf8::TextBuilder;
-use super::violation::Violation;
+use crate::proto::message::{Message, MessageKind};
+use crate::proto::violation::Violation;
 
 /// Memory reserved ahead of what was received: this much, or as much again as was received if that is
 /// more, and never past the frame's end.
@@ -102,6 +102,16 @@ impl Assembly {
             }
         }
     }
+}
+
+/// A message whose payload is there whole: the one copy is out of the input.
+pub(super) fn whole(kind: MessageKind, payload: &[u8]) -> Result<Message, Violation> {
+    Ok(if kind == MessageKind::Text {
+        let text = simdutf8::basic::from_utf8(payload).map_err(|_| Violation::TextUtf8)?;
+        Message::Text(text.into())
+    } else {
+        Message::Binary(Bytes::copy_from_slice(payload))
+    })
 }
 
 impl Default for Assembly {
