@@ -131,6 +131,8 @@ mod wire;
 pub use bytes::Bytes;
 pub use bytestring::ByteString;
 
+#[cfg(feature = "tokio")]
+pub(crate) use self::receive::Arena;
 pub use self::close::{CloseCode, CloseFrame, CloseReason, InvalidCloseCode, ReasonTooLong};
 pub use self::connection::{Connection, PingError, SendError};
 #[cfg(feature = "deflate")]

@@ -4,9 +4,9 @@
 //! as it would be if the plain path had never been taken.
 
 use super::{Connection, Message};
+use crate::proto::receive::Arena;
 use crate::proto::send::Outbox;
 
-#[allow(dead_code, reason = "the socket does not take the plain path yet")]
 impl Connection {
     /// Whether the plain path may be taken: [`receive_plain`](Self::receive_plain) on input,
     /// [`send_plain`](Self::send_plain) for output.
@@ -24,21 +24,26 @@ impl Connection {
     /// Everything else, faults included, is for [`receive`](Self::receive): `None` leaves `input` and `at`
     /// as they were.
     #[inline(always)]
-    pub(crate) fn receive_plain(&self, input: &mut [u8], at: &mut usize) -> Option<Message> {
-        self.decoder.receive_plain(input, at)
+    pub(crate) fn receive_plain(
+        &self,
+        input: &mut [u8],
+        at: &mut usize,
+        arena: &mut Arena,
+    ) -> Option<Message> {
+        self.decoder.receive_plain(input, at, arena)
     }
 
-    /// Appends the frame of a message to `head` if the message is small and the frame fits into the spare
-    /// capacity. False, and nothing is done, if not.
+    /// Writes the frame of a message to the front of `space`, and says how long it is. `None` if the message
+    /// is not small or the frame does not fit.
     ///
-    /// The output of the connection is empty while `head` holds anything: see
+    /// The connection has no output of its own while such a frame is not written: see
     /// [`adopt_output`](Self::adopt_output).
     #[inline(always)]
-    pub(crate) fn send_plain(head: &mut Vec<u8>, message: &Message) -> bool {
-        Outbox::send_plain(head, message)
+    pub(crate) fn send_plain(space: &mut [u8], message: &Message) -> Option<usize> {
+        Outbox::send_plain(space, message)
     }
 
-    /// Makes bytes that [`send_plain`](Self::send_plain) appended, and that were not written, the next output.
+    /// Makes bytes that [`send_plain`](Self::send_plain) wrote, and that were not written, the next output.
     /// `half_written` says that bytes before them were.
     ///
     /// The connection has no output.

@@ -1,5 +1,8 @@
 //! How a message is taken that is there whole and in one frame: by far the most common case.
 
+use bytes::{Bytes, BytesMut};
+use bytestring::ByteString;
+
 use super::assembly;
 use super::decoder::{Decoder, take};
 use crate::proto::event::Event;
@@ -10,6 +13,42 @@ use crate::proto::wire::{self, mask, masked_copy};
 
 /// Below this length the standard library checks text as fast as `simdutf8`, and checks it where it will stay.
 const SHORT_TEXT: usize = 64;
+
+/// Payloads of up to this length share an allocation with those that arrive next.
+#[cfg(feature = "tokio")]
+const SHARED: usize = 64;
+
+/// How much they share: what keeping one of them keeps at most.
+#[cfg(feature = "tokio")]
+const CHUNK: usize = 1024;
+
+/// Where short payloads are copied to. One allocation serves many of them.
+#[cfg(feature = "tokio")]
+#[derive(Debug, Default)]
+pub(crate) struct Arena(BytesMut);
+
+#[cfg(feature = "tokio")]
+impl Arena {
+    #[inline(always)]
+    fn masked_copy(&mut self, payload: &[u8], key: [u8; 4]) -> Bytes {
+        if payload.len() > SHARED {
+            return masked_copy(payload, key).into();
+        }
+        if self.0.capacity() < payload.len() {
+            self.renew();
+        }
+        self.0.extend_from_slice(payload);
+        mask(&mut self.0, key, 0);
+        self.0.split().freeze()
+    }
+
+    /// Takes the allocation anew where none of its payloads is left, or else a new one.
+    #[cold]
+    #[inline(never)]
+    fn renew(&mut self) {
+        self.0.reserve(CHUNK);
+    }
+}
 
 impl Decoder {
     /// Whether [`receive_plain`](Self::receive_plain) may be used.
@@ -34,8 +73,10 @@ impl Decoder {
         &self,
         input: &mut [u8],
         at: &mut usize,
+        arena: &mut Arena,
     ) -> Option<Message> {
-        let (message, taken) = self.whole_frame(input, wire::MASK)?;
+        let copy = |payload: &mut [u8], key| arena.masked_copy(payload, key);
+        let (message, taken) = self.whole_frame(input, wire::MASK, copy)?;
         *at += taken;
         Some(message)
     }
@@ -47,15 +88,21 @@ impl Decoder {
         if !self.is_header_due() {
             return None;
         }
-        let (message, taken) = self.whole_frame(input, self.mask_bit)?;
+        let copy = |payload: &mut [u8], key| masked_copy(payload, key).into();
+        let (message, taken) = self.whole_frame(input, self.mask_bit, copy)?;
         take(input, taken);
         Some(Event::Message(message))
     }
 
     /// The message in the frame at the front of `input`, and the frame's length. `None` leaves `input` as it
-    /// was.
+    /// was. `copy` makes an unmasked copy of a payload.
     #[inline(always)]
-    fn whole_frame(&self, input: &mut [u8], mask_bit: u8) -> Option<(Message, usize)> {
+    fn whole_frame(
+        &self,
+        input: &mut [u8],
+        mask_bit: u8,
+        copy: impl FnOnce(&mut [u8], [u8; 4]) -> Bytes,
+    ) -> Option<(Message, usize)> {
         let [first @ (wire::TEXT | wire::BINARY), second, rest @ ..] = input else { return None };
         // A wrong mask bit makes a length of 128 and more.
         let (len, header, rest) = match *second ^ mask_bit {
@@ -82,9 +129,9 @@ impl Decoder {
         let (&mut key, rest) = rest.split_first_chunk_mut()?;
         let payload = rest.get_mut(..len)?;
         let message = if kind == MessageKind::Binary {
-            Message::Binary(masked_copy(payload, key).into())
+            Message::Binary(copy(payload, key))
         } else if len < SHORT_TEXT {
-            Message::Text(String::from_utf8(masked_copy(payload, key)).ok()?.into())
+            Message::Text(ByteString::try_from(copy(payload, key)).ok()?)
         } else {
             // The check makes text of what it looked at, and only of a copy a message can be made.
             mask(payload, key, 0);

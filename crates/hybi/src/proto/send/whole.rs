@@ -16,24 +16,28 @@ impl Outbox {
             && self.short >= LARGE
     }
 
-    /// Appends the frame of a small message to `head` if it has the room; else nothing is done.
+    /// Writes the frame of a small message to the front of `space`, if it has the room, and says how long it
+    /// is.
     #[inline(always)]
-    pub(in crate::proto) fn send_plain(head: &mut Vec<u8>, message: &Message) -> bool {
+    pub(in crate::proto) fn send_plain(space: &mut [u8], message: &Message) -> Option<usize> {
         let payload = message.as_bytes();
         let len = payload.len();
-        // With the longest header of a small message.
-        if len >= LARGE || head.capacity() - head.len() < len + 4 {
-            return false;
-        }
-        let first = if message.is_text() { TEXT } else { BINARY };
-        if len <= MAX_CONTROL {
-            head.extend_from_slice(&[first, len as u8]);
-        } else {
+        let (opcode, rest) = space.split_first_mut()?;
+        let (header, rest) = if len <= MAX_CONTROL {
+            let (length, rest) = rest.split_first_mut()?;
+            *length = len as u8;
+            (2, rest)
+        } else if len < LARGE {
+            let (length, rest) = rest.split_first_chunk_mut()?;
             let [a, b] = (len as u16).to_be_bytes();
-            head.extend_from_slice(&[first, 126, a, b]);
-        }
-        head.extend_from_slice(payload);
-        true
+            *length = [126, a, b];
+            (4, rest)
+        } else {
+            return None;
+        };
+        rest.get_mut(..len)?.copy_from_slice(payload);
+        *opcode = if message.is_text() { TEXT } else { BINARY };
+        Some(header + len)
     }
 
     /// Puts bytes that are whole frames, or the end of such, into the empty `head`.

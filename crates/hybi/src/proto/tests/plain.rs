@@ -18,7 +18,7 @@ fn take(limits: &Limits, input: &[u8]) -> Option<(Message, usize)> {
     assert!(connection.is_plain());
     let mut bytes = input.to_vec();
     let mut at = 1000;
-    let message = connection.receive_plain(&mut bytes, &mut at);
+    let message = connection.receive_plain(&mut bytes, &mut at, &mut Arena::default());
     assert!(connection.is_plain());
     let taken = at - 1000;
     assert_eq!(bytes[taken..], input[taken..], "what is not taken is as it was");
@@ -110,7 +110,7 @@ fn a_message_past_a_limit_is_left() {
 
 /// F-01, F-02
 #[test]
-fn a_small_message_is_appended_as_the_frame_that_it_always_is() {
+fn a_small_message_is_written_as_the_frame_that_it_always_is() {
     for message in (0..300)
         .chain([16_383])
         .map(|len| "x".repeat(len))
@@ -119,30 +119,25 @@ fn a_small_message_is_appended_as_the_frame_that_it_always_is() {
         let mut ordinary = server();
         ordinary.send(message.clone()).unwrap();
         let wire = drain(&mut ordinary);
-        let mut head = Vec::with_capacity(wire.len() + 10);
-        head.extend_from_slice(b"before");
-        assert!(Connection::send_plain(&mut head, &message), "{message:?}");
-        assert_eq!(head, [b"before", &wire[..]].concat());
-        // Without the room nothing is done, and nothing allocated.
-        let mut head = Vec::with_capacity(wire.len());
-        head.resize(head.capacity() - wire.len() + 1, 7);
-        let before = head.clone();
-        let capacity = head.capacity();
-        assert!(!Connection::send_plain(&mut head, &message), "{message:?}");
-        assert_eq!((&head, head.capacity()), (&before, capacity));
+        let mut space = vec![7; wire.len() + 10];
+        assert_eq!(Connection::send_plain(&mut space, &message), Some(wire.len()), "{message:?}");
+        assert_eq!(space, [&wire[..], &[7; 10]].concat());
+        for room in 0..wire.len().min(20) {
+            assert_eq!(Connection::send_plain(&mut space[..room], &message), None, "{message:?}");
+        }
+        assert_eq!(Connection::send_plain(&mut space[..wire.len() - 1], &message), None);
     }
-    let mut head = Vec::with_capacity(100_000);
-    assert!(!Connection::send_plain(&mut head, &Message::from(vec![0; 16_384])));
-    assert!(head.is_empty());
+    let mut space = vec![0; 100_000];
+    assert_eq!(Connection::send_plain(&mut space, &Message::from(vec![0; 16_384])), None);
 }
 
 #[test]
-fn what_was_appended_becomes_the_next_output() {
-    let mut head = Vec::with_capacity(100);
-    assert!(Connection::send_plain(&mut head, &"one".into()));
-    assert!(Connection::send_plain(&mut head, &"two".into()));
+fn what_was_not_written_becomes_the_next_output() {
+    let mut space = [0; 100];
+    assert_eq!(Connection::send_plain(&mut space, &"one".into()), Some(5));
+    assert_eq!(Connection::send_plain(&mut space[5..], &"two".into()), Some(5));
     let mut connection = server();
-    connection.adopt_output(&head[2..], true);
+    connection.adopt_output(&space[2..10], true);
     assert_eq!(connection.queued(), 8);
     assert!(!connection.is_plain());
     connection.send("three".into()).unwrap();
@@ -150,6 +145,28 @@ fn what_was_appended_becomes_the_next_output() {
     assert!(connection.is_plain());
     connection.adopt_output(&[], false);
     assert!(connection.is_plain());
+}
+
+/// What one of them keeps alive is small, and neither is changed by those that come after.
+#[test]
+fn short_messages_share_an_allocation_and_nothing_else() {
+    let connection = server();
+    let mut arena = Arena::default();
+    let mut kept = Vec::new();
+    for n in 0..1000usize {
+        let payload = vec![n as u8; n % 100];
+        let mut bytes = frame(Role::Client, 0x82, &payload);
+        let mut at = 0;
+        let message = connection.receive_plain(&mut bytes, &mut at, &mut arena).unwrap();
+        assert_eq!(at, bytes.len());
+        kept.push((message, payload));
+        if n % 3 == 0 {
+            kept.pop();
+        }
+    }
+    for (message, payload) in kept {
+        assert_eq!(message.as_bytes(), payload);
+    }
 }
 
 /// Something that happens to a connection.

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::{
     Core, Driver,
     core::STREAK,
-    scratch::{self, Input},
+    scratch::{self, Input, Scratch},
 };
 use crate::{
     proto::{Connection, Message},
@@ -54,7 +54,7 @@ impl Core {
     #[inline(always)]
     pub(crate) fn rest_plain(&mut self) {
         if let Some(scratch) = self.fast.take() {
-            debug_assert!(scratch.start == scratch.end && scratch.write.is_empty());
+            debug_assert!(scratch.start == scratch.end && scratch.written == 0);
             scratch::give(scratch);
         }
     }
@@ -72,11 +72,11 @@ impl Core {
     fn leave_plain_now(&mut self) {
         self.is_calm = false;
         let Some(mut scratch) = self.fast.take() else { return };
-        if !scratch.write.is_empty() {
+        if scratch.written > 0 {
             self.lend_output();
-            self.conn.adopt_output(&scratch.write, scratch.half_written);
-            scratch.write.clear();
+            self.conn.adopt_output(&scratch.write[..scratch.written], scratch.half_written);
         }
+        scratch.written = 0;
         scratch.half_written = false;
         self.set_input(Input::lent(scratch));
     }
@@ -84,14 +84,10 @@ impl Core {
     /// The next message.
     #[inline(always)]
     pub(crate) fn next_plain(&mut self) -> Option<Message> {
-        let scratch = self.fast.as_deref_mut()?;
-        let (start, end) = (scratch.start, scratch.end);
-        if scratch.streak == 0 {
-            return None;
-        }
-        let message =
-            self.conn.receive_plain(scratch.read.get_mut(start..end)?, &mut scratch.start)?;
-        scratch.streak -= 1;
+        let Scratch { read, start, end, arena, streak, .. } = self.fast.as_deref_mut()?;
+        let left = streak.checked_sub(1)?;
+        let message = self.conn.receive_plain(read.get_mut(*start..*end)?, start, arena)?;
+        *streak = left;
         self.stats.messages_received += 1;
         self.stats.bytes_received += message.len() as u64;
         Some(message)
@@ -112,9 +108,8 @@ impl Core {
     #[inline(always)]
     pub(crate) fn send_plain(&mut self, message: &Message) -> Option<()> {
         let scratch = self.fast.as_deref_mut()?;
-        if !Connection::send_plain(&mut scratch.write, message) {
-            return None;
-        }
+        let space = scratch.write.get_mut(scratch.written..)?;
+        scratch.written += Connection::send_plain(space, message)?;
         self.count_sent(message);
         Some(())
     }
@@ -147,18 +142,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         let (Some(io), Some(scratch)) = (&mut self.io, core.fast.as_deref_mut()) else {
             return false;
         };
-        if scratch.write.is_empty() {
+        if scratch.written == 0 {
             return true;
         }
         let mut io = Pin::new(io);
-        let result = match io.as_mut().poll_write(cx, &scratch.write) {
-            Poll::Ready(Ok(n)) if n == scratch.write.len() => {
-                scratch.write.clear();
+        let result = match io.as_mut().poll_write(cx, &scratch.write[..scratch.written]) {
+            Poll::Ready(Ok(n)) if n == scratch.written => {
+                scratch.written = 0;
                 io.poll_flush(cx)
             }
             Poll::Ready(Ok(n)) => {
                 scratch.half_written = n > 0;
-                scratch.write.drain(..n);
+                scratch.write.copy_within(n..scratch.written, 0);
+                scratch.written -= n;
                 core.unflushed |= n > 0;
                 return false;
             }

@@ -7,6 +7,8 @@ use std::{cell::Cell, mem};
 
 use bytes::BytesMut;
 
+use crate::proto::Arena;
+
 /// A frame of 64 KiB with the longest header fits, so that one read takes it whole.
 pub(crate) const READ_SIZE: usize = 66 * 1024;
 
@@ -22,8 +24,10 @@ pub(crate) struct Scratch {
     pub(super) read: Vec<u8>,
     pub(super) start: usize,
     pub(super) end: usize,
-    /// Whole frames that nobody has written yet.
+    /// Frames that nobody has written to the transport yet, up to `written`.
     pub(super) write: Vec<u8>,
+    pub(super) written: usize,
+    pub(super) arena: Arena,
     /// The first of them is written in part.
     pub(super) half_written: bool,
     /// Messages that may be taken before others have their turn.
@@ -62,7 +66,8 @@ pub(crate) fn take() -> Box<Scratch> {
 pub(crate) fn give(mut scratch: Box<Scratch>) {
     scratch.start = 0;
     scratch.end = 0;
-    scratch.write.clear();
+    scratch.written = 0;
+    scratch.half_written = false;
     let _ = FREE.try_with(|free| {
         let next = free.take();
         if let Some(next) = next {
@@ -88,7 +93,9 @@ impl Scratch {
             read: vec![0; READ_SIZE],
             start: 0,
             end: 0,
-            write: Vec::with_capacity(WRITE_SIZE),
+            write: vec![0; WRITE_SIZE],
+            written: 0,
+            arena: Arena::default(),
             half_written: false,
             streak: 0,
             lent: true,
@@ -104,6 +111,8 @@ impl Scratch {
             start: 0,
             end,
             write: Vec::new(),
+            written: 0,
+            arena: Arena::default(),
             half_written: false,
             streak: 0,
             lent: false,
