@@ -20,6 +20,9 @@ pub(crate) const SERVERS: [Server; 4] =
 /// What the quiet socket does between a reply and its next message.
 const PAUSE: Duration = Duration::from_millis(3);
 
+/// Until a flood has filled the buffers of the kernel.
+const WARM_UP: Duration = Duration::from_millis(300);
+
 /// At least this much of a flood's frames is written at once.
 const BLOCK: usize = 64 * 1024;
 
@@ -75,7 +78,7 @@ fn round_trips(
             (0..floods).map(|_| Flood::start(&running, size)).collect::<io::Result<Vec<_>>>()
         })
         .transpose()?;
-    // Until the flood has filled what it can fill.
+    thread::sleep(WARM_UP);
     let start = Instant::now();
     let mut waits = Vec::new();
     while start.elapsed() < time {
