@@ -131,8 +131,6 @@ mod wire;
 pub use bytes::Bytes;
 pub use bytestring::ByteString;
 
-#[cfg(feature = "tokio")]
-pub(crate) use self::receive::Arena;
 pub use self::close::{CloseCode, CloseFrame, CloseReason, InvalidCloseCode, ReasonTooLong};
 pub use self::connection::{Connection, PingError, SendError};
 #[cfg(feature = "deflate")]
@@ -141,4 +139,6 @@ pub use self::deflate::{Deflate, DeflateParameters};
 pub use self::event::{Event, Receiving, Role};
 pub use self::limits::Limits;
 pub use self::message::{Message, MessageKind};
+#[cfg(feature = "tokio")]
+pub(crate) use self::receive::Arena;
 pub use self::violation::Violation;

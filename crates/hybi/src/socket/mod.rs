@@ -81,6 +81,7 @@ mod port;
 mod reader;
 mod receiver;
 mod sender;
+mod serve;
 mod session;
 mod signals;
 mod split;
@@ -96,6 +97,7 @@ pub use self::{
     reader::MessageReader,
     receiver::Receiver,
     sender::Sender,
+    serve::{MessageService, Serving},
     session::{Control, Ended, HandlerEnd, Session},
     signals::{Closed, Closing, Pongs, RoundTrip},
     split::{ReuniteError, SplitTask},

@@ -224,7 +224,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
     }
 
     #[inline(never)]
-    fn poll_recv_in_full(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>, Error>> {
+    pub(crate) fn poll_recv_in_full(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Message>, Error>> {
         self.poll_next(cx, Core::next, Core::report)
     }
 
@@ -294,7 +297,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
     }
 
     #[inline(never)]
-    fn poll_send(
+    pub(crate) fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
         message: &mut Option<Message>,

@@ -2,13 +2,17 @@
 
 use std::{
     fmt,
-    future::{Future, poll_fn},
-    pin::{Pin, pin},
+    future::Future,
+    pin::Pin,
     task::{Context, Poll},
 };
 
 use http::Request;
-use hybi::proto::{ByteString, Bytes, Message};
+use hybi::{
+    proto::{ByteString, Bytes, Message},
+    socket::MessageService,
+};
+use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::{BoxError, WebSocket};
@@ -130,7 +134,7 @@ where
     }
 
     fn call(&mut self, request: Request<WebSocket>) -> PerMessageFuture {
-        PerMessageFuture(Box::pin(serve(self.make.0.clone(), request.into_body())))
+        PerMessageFuture(Box::pin(request.into_body().serve(Adapter(self.make.0.clone()))))
     }
 }
 
@@ -150,34 +154,50 @@ where
     fn call(&mut self, request: Request<WebSocket>) -> PerMessageFuture {
         let (parts, socket) = request.into_parts();
         let service = (self.make)(&Request::from_parts(parts, ()));
-        PerMessageFuture(Box::pin(serve(service, socket)))
+        PerMessageFuture(Box::pin(socket.serve(Adapter(service))))
     }
 }
 
-async fn serve<S>(mut service: S, mut socket: WebSocket) -> Result<(), BoxError>
+/// A tower service of messages, as a socket knows it.
+struct Adapter<S>(S);
+
+impl<S> MessageService for Adapter<S>
 where
     S: Service<Message, Response: Reply, Error: Into<BoxError>>,
 {
-    // Made once, and only if a call has to be waited for.
-    let mut closed = None;
-    while let Some(message) = socket.recv().await? {
-        let mut served = pin!(async {
-            poll_fn(|cx| service.poll_ready(cx)).await?;
-            service.call(message).await
-        });
-        let served = poll_fn(|cx| {
-            if let Poll::Ready(served) = served.as_mut().poll(cx) {
-                return Poll::Ready(Some(served));
-            }
-            // Nobody is there any more to be answered.
-            pin!(closed.get_or_insert_with(|| socket.closed())).poll(cx).map(|()| None)
-        });
-        let Some(reply) = served.await.transpose().map_err(Into::into)? else { break };
-        if let Some(reply) = reply.into_reply() {
-            socket.send(reply).await?;
-        }
+    type Future = Answer<S::Future>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.0.poll_ready(cx).map_err(Into::into)
     }
-    Ok(())
+
+    #[inline]
+    fn call(&mut self, message: Message) -> Self::Future {
+        Answer { call: self.0.call(message) }
+    }
+}
+
+pin_project! {
+    /// A call of the service, with its reply as a message.
+    struct Answer<F> {
+        #[pin]
+        call: F,
+    }
+}
+
+impl<F, R, E> Future for Answer<F>
+where
+    F: Future<Output = Result<R, E>>,
+    R: Reply,
+    E: Into<BoxError>,
+{
+    type Output = Result<Option<Message>, BoxError>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().call.poll(cx).map_ok(Reply::into_reply).map_err(Into::into)
+    }
 }
 
 /// The future of a [`PerMessage`] handler.

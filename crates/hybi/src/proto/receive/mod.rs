@@ -25,6 +25,6 @@ mod utf8;
 mod whole;
 
 pub(super) use self::decoder::Decoder;
+pub(super) use self::utf8::{CutCharacter, InvalidUtf8};
 #[cfg(feature = "tokio")]
 pub(crate) use self::whole::Arena;
-pub(super) use self::utf8::{CutCharacter, InvalidUtf8};

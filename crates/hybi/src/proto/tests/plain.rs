@@ -3,7 +3,9 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use crate::proto::{CloseCode, Connection, Event, Limits, Message, MessageKind, Receiving, Role};
+use crate::proto::{
+    Arena, CloseCode, Connection, Event, Limits, Message, MessageKind, Receiving, Role,
+};
 
 use super::wire::{drain, endpoint, feed, frame, frames};
 

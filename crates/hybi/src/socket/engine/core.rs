@@ -283,6 +283,11 @@ impl Core {
         left.is_none()
     }
 
+    /// The next message is one too many for this turn.
+    pub(super) fn end_streak(&mut self) {
+        self.streak = 0;
+    }
+
     #[inline]
     pub(super) fn pop_ready(&mut self) -> Option<Message> {
         let ready = self.ready.as_mut()?;

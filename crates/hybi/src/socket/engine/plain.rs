@@ -72,6 +72,9 @@ impl Core {
     fn leave_plain_now(&mut self) {
         self.is_calm = false;
         let Some(mut scratch) = self.fast.take() else { return };
+        if scratch.streak == 0 {
+            self.end_streak();
+        }
         if scratch.written > 0 {
             self.lend_output();
             self.conn.adopt_output(&scratch.write[..scratch.written], scratch.half_written);
