@@ -242,7 +242,7 @@ fn config(settings: &Settings, accept: &Accept, agreed: Agreed) -> Arc<Config> {
         let limits = config.get_limits().tightest(limits);
         config = config.limits(limits);
     }
-    Arc::new(config.subprotocol(accept.get_subprotocol().map(Into::into)))
+    settings.other_configs.share(config.subprotocol(accept.get_subprotocol().map(Into::into)))
 }
 
 /// The head for the handler. Everything is copied, since any part of the original keeps the buffer

@@ -21,6 +21,7 @@ use hybi::{
 use tower_layer::Layer;
 
 use crate::{
+    configs::Configs,
     handler::Handler,
     policy::{Policy, SameOrigin},
     service::{UpgradeRequired, WebSocketService},
@@ -63,6 +64,8 @@ pub struct WebSocketLayer<H, P = SameOrigin> {
 
 pub(crate) struct Settings {
     pub(crate) config: Arc<Config>,
+    /// Those of sockets for which that is changed.
+    pub(crate) other_configs: Configs,
     pub(crate) handshake_limits: HandshakeLimits,
     #[cfg(feature = "deflate")]
     pub(crate) deflate: Option<Deflate>,
@@ -87,6 +90,7 @@ impl Clone for Settings {
     fn clone(&self) -> Self {
         Self {
             config: Arc::clone(&self.config),
+            other_configs: Configs::default(),
             handshake_limits: self.handshake_limits,
             #[cfg(feature = "deflate")]
             deflate: self.deflate.clone(),
@@ -108,6 +112,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             config: Arc::new(Config::server()),
+            other_configs: Configs::default(),
             handshake_limits: HandshakeLimits::default(),
             #[cfg(feature = "deflate")]
             deflate: None,

@@ -6,6 +6,7 @@ mod body;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod commit;
+mod configs;
 mod future;
 pub mod guide;
 pub mod handler;

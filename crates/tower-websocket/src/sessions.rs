@@ -287,3 +287,27 @@ impl Drop for SessionGuard {
         drop(place);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_that_was_left_is_taken_again() {
+        let sessions = Sessions::new();
+        let mut guards: Vec<_> = (0..4).map(|_| sessions.enter().unwrap()).collect();
+        // The last that was left is the first that is taken.
+        for (left, taken) in [(vec![1], vec![1]), (vec![0, 2, 3], vec![3, 2, 0])] {
+            guards.retain(|guard| !left.contains(&guard.id));
+            assert_eq!(sessions.len(), 4 - left.len());
+            let new: Vec<_> = taken.iter().map(|_| sessions.enter().unwrap()).collect();
+            assert_eq!(new.iter().map(|guard| guard.id).collect::<Vec<_>>(), taken);
+            guards.extend(new);
+            assert_eq!((sessions.len(), sessions.lock().live.places.len()), (4, 4));
+        }
+        guards.push(sessions.enter().unwrap());
+        assert_eq!((guards[4].id, sessions.len()), (4, 5));
+        guards.clear();
+        assert!(sessions.is_empty());
+    }
+}

@@ -312,7 +312,7 @@ fn is_about_the_peer(error: &(dyn StdError + 'static)) -> bool {
 mod tests {
     use super::*;
 
-    /// Of all that a task is made of, tokio rounds the sum up.
+    /// It lasts as long as the socket, and tokio rounds what a task needs up to the next 128 bytes.
     #[test]
     fn a_task_is_a_session_and_sixteen_bytes() {
         fn sizes<H: Handler>(_: fn() -> H) -> (usize, usize) {

@@ -32,7 +32,7 @@ impl ServerHandshake {
     /// Checks the head of a request against the standards and copies what it says.
     ///
     /// `protocol` is the `:protocol` pseudo-header field of an extended CONNECT, as for
-    /// [`classify`].
+    /// [`classify`](super::classify()).
     ///
     /// | checked | HTTP/1.1 (RFC 6455, section 4.2.1) | HTTP/2, HTTP/3 (RFC 8441, section 5) |
     /// |---|---|---|

@@ -73,7 +73,7 @@ pub(super) fn split(text: &str) -> Option<(&str, Option<&str>)> {
     let end = if text.starts_with('[') {
         text.find(']')? + 1
     } else {
-        text.find(':').unwrap_or(text.len())
+        text.bytes().position(|byte| byte == b':').unwrap_or(text.len())
     };
     let (host, rest) = text.split_at(end);
     match rest.strip_prefix(':') {
@@ -94,11 +94,16 @@ pub(super) fn normalize(host: &str, is_name: fn(&str) -> bool) -> Option<String>
 /// Whether `host` is a name as it stands in DNS, or an IPv4 address: labels of letters, digits, `-`
 /// and `_`, none of them empty but a last one.
 pub(super) fn is_dns_name(host: &str) -> bool {
-    let labels = host.strip_suffix('.').unwrap_or(host);
-    labels.split('.').all(|label| {
-        !label.is_empty()
-            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-    })
+    let mut in_label = false;
+    for byte in host.bytes() {
+        in_label = match byte {
+            b'.' if in_label => false,
+            b'-' | b'_' => true,
+            _ if byte.is_ascii_alphanumeric() => true,
+            _ => return false,
+        };
+    }
+    !host.is_empty()
 }
 
 /// A port as it is written in a configuration and in an origin: 1 to 65535, without a leading zero.
@@ -173,6 +178,17 @@ mod tests {
             let authority = Authority::parse(text);
             let found = authority.as_ref().map(|found| (found.host(), found.port()));
             assert_eq!(found, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_dns_name_has_no_empty_label_but_the_last() {
+        for name in ["a", "a.b", "a.b.", "A-1_.x", "127.0.0.1", "-", "xn--a"] {
+            assert!(is_dns_name(name), "{name}");
+        }
+        for name in ["", ".", "..", ".a", "a..", "a..b", "a b", "a:1", "a/", "%61", "\u{e4}", "a."]
+        {
+            assert_eq!(is_dns_name(name), name == "a.", "{name}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! The `Origin` of a request (RFC 6454).
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use http::{HeaderMap, header};
 
@@ -57,7 +57,8 @@ impl Origin {
 /// port left out.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TupleOrigin {
-    scheme: String,
+    // Nearly always one of two, which need no memory of their own.
+    scheme: Cow<'static, str>,
     host: String,
     port: Option<u16>,
 }
@@ -84,7 +85,8 @@ impl TupleOrigin {
 
     /// Reads `scheme://host[:port]` and nothing else: no path, not even a slash, no user information.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let (scheme, rest) = text.split_once("://")?;
+        let end = text.bytes().position(|byte| byte == b':')?;
+        let (scheme, rest) = (&text[..end], text[end..].strip_prefix("://")?);
         let scheme = normalize_scheme(scheme)?;
         let (host, port) = split(rest)?;
         let host = normalize(host, is_dns_name)?;
@@ -107,11 +109,16 @@ impl fmt::Display for TupleOrigin {
 }
 
 /// The scheme in lowercase; `None` if it is not one (RFC 3986, section 3.1).
-pub(super) fn normalize_scheme(scheme: &str) -> Option<String> {
+pub(super) fn normalize_scheme(scheme: &str) -> Option<Cow<'static, str>> {
+    match scheme {
+        "http" => return Some("http".into()),
+        "https" => return Some("https".into()),
+        _ => {}
+    }
     let follows = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
     let is_scheme = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
         && scheme.bytes().all(follows);
-    is_scheme.then(|| scheme.to_ascii_lowercase())
+    is_scheme.then(|| scheme.to_ascii_lowercase().into())
 }
 
 /// The port that a scheme in lowercase has without one written.

@@ -1,6 +1,6 @@
 //! Pages of listed origins.
 
-use std::{error::Error, fmt};
+use std::{borrow::Cow, error::Error, fmt};
 
 use super::{
     Accept, Attempt, Decision, Policy, Refuse, TupleOrigin,
@@ -129,7 +129,7 @@ enum Pattern {
     Exact(TupleOrigin),
     /// All hosts that end with `suffix`, a domain with a dot in front.
     Below {
-        scheme: String,
+        scheme: Cow<'static, str>,
         suffix: String,
         port: Option<u16>,
     },
@@ -145,7 +145,7 @@ impl Pattern {
         }
         let (scheme, rest) = entry.split_once("://").ok_or(Fault::MissingScheme)?;
         let scheme = normalize_scheme(scheme).ok_or(Fault::MissingScheme)?;
-        if matches!(scheme.as_str(), "ws" | "wss") {
+        if matches!(&*scheme, "ws" | "wss") {
             return Err(Fault::WebSocketScheme);
         }
         if rest.contains(['/', '?', '#']) {
