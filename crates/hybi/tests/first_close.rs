@@ -209,7 +209,7 @@ async fn a_close_that_waits_is_not_replaced_by_one_that_comes_later() {
 }
 
 /// L-07: also of a socket that moves only while it is used.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_first_of_two_closes_of_a_bare_socket_wins() {
     let (io, mut peer) = Peer::pair(1000);
     let mut socket = WebSocket::new(io, Config::server());
