@@ -50,6 +50,25 @@ impl Peer {
         (first, payload)
     }
 
+    /// The next frame's first byte and payload, masked or not.
+    pub(crate) async fn recv_any(&mut self) -> (u8, Vec<u8>) {
+        let first = self.io.read_u8().await.expect("a frame");
+        let second = self.io.read_u8().await.expect("a length");
+        let len = match second & 0x7f {
+            126 => usize::from(self.io.read_u16().await.expect("a length")),
+            127 => usize::try_from(self.io.read_u64().await.expect("a length")).expect("fits"),
+            len => usize::from(len),
+        };
+        let mut key = [0; 4];
+        if second & 0x80 != 0 {
+            self.io.read_exact(&mut key).await.expect("a key");
+        }
+        let mut payload = vec![0; len];
+        self.io.read_exact(&mut payload).await.expect("a payload");
+        payload.iter_mut().zip(key.iter().cycle()).for_each(|(byte, key)| *byte ^= key);
+        (first, payload)
+    }
+
     /// What one read gives.
     pub(crate) async fn read_once(&mut self) -> Vec<u8> {
         let mut bytes = vec![0; 1 << 20];
@@ -69,6 +88,13 @@ pub(crate) fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = header(first, payload.len(), true);
     frame.extend(key);
     frame.extend(payload.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key));
+    frame
+}
+
+/// A frame as a server sends it.
+pub(crate) fn unmasked(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = header(first, payload.len(), false);
+    frame.extend(payload);
     frame
 }
 

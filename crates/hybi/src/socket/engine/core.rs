@@ -384,8 +384,8 @@ impl Core {
         }
         if self.over.is_some() {
             self.input = Input::default();
-            if self.ready.is_none() && !self.has_part() {
-                // Nothing is before it (RFC 6455 section 5.5.1: as soon as practical).
+            if !self.is_held() {
+                // Nothing was before it (RFC 6455 section 5.5.1: as soon as practical).
                 self.settle();
             }
         }

@@ -246,7 +246,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             if !open || !mid_message {
                 passing.progress.stop();
             } else if core.wants_input() {
-                passing.progress.run(core.arrivals(), timeouts);
+                passing.progress.run(core.stats.messages_received, timeouts);
             } else {
                 passing.progress.pause();
             }

@@ -28,6 +28,8 @@ pub(crate) enum End {
 /// The end, and what came after it.
 pub(super) struct Over {
     end: End,
+    /// Something that was received before it waited to be taken when it came.
+    held: bool,
     /// What became of the transport before our last bytes were written.
     broken: Option<End>,
 }
@@ -58,7 +60,8 @@ impl Core {
             self.conn.stop_receiving();
             // With our Close on its way already there is nothing to answer.
             self.settled = self.conn.close_queued();
-            self.over = Some(Box::new(Over { end, broken: None }));
+            let held = self.has_ready() || self.has_part();
+            self.over = Some(Box::new(Over { end, held, broken: None }));
             if self.unattended {
                 self.settle();
             }
@@ -92,6 +95,11 @@ impl Core {
 
     pub(crate) fn end(&self) -> Option<&End> {
         self.over.as_ref().map(|over| &over.end)
+    }
+
+    /// The end is settled when the user comes for it: what was received before is to be answered first.
+    pub(super) fn is_held(&self) -> bool {
+        self.over.as_ref().is_some_and(|over| over.held)
     }
 
     /// The end was acted on: a Close was answered, a violation has its Close queued.

@@ -52,8 +52,6 @@ impl Core {
         {
             self.conn.set_receiving(Receiving::Parts);
             self.incoming = Some(Box::default());
-            // What its deadline allows is another matter from here on.
-            self.parts_received = self.parts_received.wrapping_add(1);
             self.decide_later();
             return Some(Next::Message(Begun::Open(kind)));
         }

@@ -28,9 +28,7 @@ impl Control {
     /// [`recv`](crate::socket::WebSocket::recv) goes on until the peer's Close and then ends. Does nothing
     /// when a Close is queued already.
     pub fn close(&self, frame: CloseFrame) {
-        self.link.ask(|requests| {
-            requests.close.get_or_insert(frame);
-        });
+        self.link.start_close(frame);
     }
 
     /// Drops the transport and the handler. ([`WebSocket::abort`](crate::socket::WebSocket::abort) leaves
