@@ -40,6 +40,7 @@ fn is_same(one: &Config, other: &Config) -> bool {
         && one.get_subprotocol() == other.get_subprotocol()
         && one.get_limits() == other.get_limits()
         && one.get_timeouts() == other.get_timeouts()
+        && one.get_keep_alive() == other.get_keep_alive()
 }
 
 #[cfg(test)]
@@ -77,6 +78,7 @@ mod tests {
             Config::server().limits(Limits::default().max_message(1)),
             named("a").limits(Limits::default().max_message(1)),
             named("a").timeouts(Timeouts::default().close(Duration::ZERO)),
+            named("a").keep_alive(None),
             #[cfg(feature = "deflate")]
             named("a").deflate(Some(agreed())),
         ];

@@ -16,7 +16,7 @@ use hybi::proto::Deflate;
 use hybi::{
     handshake::HandshakeLimits,
     proto::Limits,
-    socket::{Config, Timeouts},
+    socket::{Config, KeepAlive, Timeouts},
 };
 use tower_layer::Layer;
 
@@ -156,6 +156,21 @@ impl<H, P> WebSocketLayer<H, P> {
     /// Replaces the timeouts of each socket.
     pub fn timeouts(self, timeouts: Timeouts) -> Self {
         self.config(|config| config.timeouts(timeouts))
+    }
+
+    /// Replaces the keep-alive of each socket: the pings by which the session finds out that a peer has
+    /// vanished. `None` turns it off. Default: [`KeepAlive::default`], a ping every 20 s.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_websocket::{KeepAlive, WebSocketLayer, handler_fn};
+    ///
+    /// let keep_alive = KeepAlive::default().interval(Duration::from_secs(45));
+    /// let layer = WebSocketLayer::new(handler_fn(|_| async {})).keep_alive(keep_alive);
+    /// # let _ = layer.keep_alive(None);
+    /// ```
+    pub fn keep_alive(self, keep_alive: impl Into<Option<KeepAlive>>) -> Self {
+        self.config(|config| config.keep_alive(keep_alive))
     }
 
     /// Compresses messages (permessage-deflate, RFC 7692) on the sockets of clients that offer it. Default: none.

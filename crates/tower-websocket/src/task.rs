@@ -256,7 +256,7 @@ fn report(ended: &Ended, span: Option<&Span>) {
             .record("messages_sent", stats.messages_sent)
             .record("bytes_sent", stats.bytes_sent);
     }
-    report_handler(ended.handler());
+    report_handler(ended);
     if let Some(failure) = ended.failure() {
         tracing::debug!(
             error = failure as &dyn StdError,
@@ -268,12 +268,14 @@ fn report(ended: &Ended, span: Option<&Span>) {
     }
 }
 
-fn report_handler(end: &HandlerEnd) {
-    match end {
+fn report_handler(ended: &Ended) {
+    match ended.handler() {
         HandlerEnd::Returned => {}
+        HandlerEnd::Dropped if ended.failure().is_some_and(Error::is_aborted) => {
+            tracing::debug!("the WebSocket handler was dropped: the socket was aborted");
+        }
         HandlerEnd::Dropped => tracing::debug!(
-            "the WebSocket handler was dropped: the socket was aborted, or the handler went on for \
-             too long after the socket had ended"
+            "the WebSocket handler was dropped: it went on for too long after its socket had ended"
         ),
         HandlerEnd::Failed(error) if is_about_the_peer(&**error) => {
             tracing::debug!(

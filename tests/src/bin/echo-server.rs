@@ -14,7 +14,8 @@ use axum::{Router, http::StatusCode, routing::any};
 use clap::{Parser, ValueEnum};
 use tests::serve::{Server, ServerConfig};
 use tower_websocket::{
-    BoxError, CloseCode, Deflate, Limits, Message, Sessions, Timeouts, WebSocket, WebSocketLayer,
+    BoxError, CloseCode, Deflate, KeepAlive, Limits, Message, Sessions, Timeouts, WebSocket,
+    WebSocketLayer,
     handler::{Handler, per_message},
     handler_fn,
     policy::{AllowHosts, AllowOrigins, BoxPolicy, Policy, SameOrigin, Subprotocols},
@@ -58,6 +59,15 @@ struct Args {
     /// Seconds that the peer's Close is waited for.
     #[arg(long, default_value_t = 5.0)]
     close_timeout: f64,
+    /// Seconds from one ping of the server to the next, at most; 0 turns the keep-alive off.
+    #[arg(long, default_value_t = 20.0)]
+    ping_interval: f64,
+    /// Seconds that a client may be silent after a ping.
+    #[arg(long, default_value_t = 20.0)]
+    ping_timeout: f64,
+    /// Seconds that a socket may go without a message; 0 is for ever.
+    #[arg(long, default_value_t = 0.0)]
+    idle_timeout: f64,
     /// Whether one handler serves a connection, or a service each message.
     #[arg(long, value_enum, default_value_t = HandlerKind::Connection)]
     handler: HandlerKind,
@@ -135,11 +145,19 @@ fn app(args: &Args, sessions: &Sessions, handler: impl Handler) -> Result<Router
     if let Some(bytes) = args.max_message {
         limits = limits.max_message(bytes);
     }
-    let timeouts = Timeouts::default().close(Duration::try_from_secs_f64(args.close_timeout)?);
+    let seconds = |seconds| Duration::try_from_secs_f64(seconds);
+    let unless_0 = |time: Duration| Some(time).filter(|time| !time.is_zero());
+    let timeouts = Timeouts::default()
+        .close(seconds(args.close_timeout)?)
+        .idle(unless_0(seconds(args.idle_timeout)?));
+    let ping_timeout = seconds(args.ping_timeout)?;
+    let keep_alive = unless_0(seconds(args.ping_interval)?)
+        .map(|interval| KeepAlive::default().interval(interval).timeout(ping_timeout));
     let layer = WebSocketLayer::new(handler)
         .policy(policy(args)?)
         .limits(limits)
         .timeouts(timeouts)
+        .keep_alive(keep_alive)
         .sessions(sessions.clone())
         .deflate(args.deflate.then(|| {
             Deflate::new()

@@ -85,6 +85,12 @@ impl Error {
         matches!(*self.kind, Kind::Disconnected | Kind::Io(_) | Kind::TimedOut(_) | Kind::Aborted)
     }
 
+    /// This end dropped the transport: by [`abort`](super::WebSocket::abort), or with the session.
+    #[must_use]
+    pub fn is_aborted(&self) -> bool {
+        matches!(*self.kind, Kind::Aborted)
+    }
+
     /// The message that is read in parts will never be complete, because the peer closed in the middle of
     /// it. What was read of it is not the message.
     #[must_use]

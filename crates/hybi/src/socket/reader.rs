@@ -146,8 +146,9 @@ impl<S: MessageSource> MessageReader<S> {
     ///
     /// The message will not be complete: the peer closed in the middle of it
     /// ([`Error::is_incomplete`]), is gone ([`Error::is_disconnect`]), broke the protocol
-    /// ([`Error::violation`]), or sent nothing for too long
-    /// ([`Timeouts::progress`](super::Timeouts::progress)). After an error: `None`.
+    /// ([`Error::violation`]), or was too slow
+    /// ([`Timeouts::silence`](super::Timeouts::silence), [`Timeouts::min_rate`](super::Timeouts::min_rate)).
+    /// After an error: `None`.
     ///
     /// # Cancel safety
     ///

@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use hybi::{
     handshake::{ClientRequest, HandshakeLimits, InvalidSubprotocol, RequestError, Subprotocol},
     proto::Limits,
-    socket::{Config, Timeouts},
+    socket::{Config, KeepAlive, Timeouts},
 };
 
 /// How a [`WebSocketClient`](super::WebSocketClient) opens a WebSocket, and the limits of the socket.
@@ -106,6 +106,17 @@ impl ClientOptions {
     /// Replaces the timeouts of the socket.
     pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
         self.config = self.config.timeouts(timeouts);
+        self
+    }
+
+    /// Replaces the keep-alive of the socket: the pings by which it finds out that the server has vanished, and
+    /// which keep the connection open in the gateways between. `None` turns it off. Default:
+    /// [`KeepAlive::default`](crate::KeepAlive), a ping every 20 s.
+    ///
+    /// A client's socket that is not [split](crate::WebSocket) sends pings while one of its operations is
+    /// polled, as `recv` is in most programs.
+    pub fn keep_alive(mut self, keep_alive: impl Into<Option<KeepAlive>>) -> Self {
+        self.config = self.config.keep_alive(keep_alive);
         self
     }
 

@@ -1,8 +1,28 @@
 //! Who drives a connection, and how its users reach it.
 //!
-//! A [`Session`] owns the transport and polls the handler. `link` is what it shares with everybody else,
-//! `turn` where the handler's own operations find the core, `waits` who waits for what, `own` the session that
-//! a socket without a handler drives by itself.
+//! ```text
+//! the core is          when                                    an operation of the socket
+//! ───────────────────  ──────────────────────────────────────  ───────────────────────────────────────────
+//! in the session       between two polls, until somebody       sets `wanted`, leaves a waker or a request,
+//!                      else has come (`Link::wanted`)          wakes the session
+//! out, in a poll       while the session reads, writes, ends   leaves a waker or a request, wakes the session
+//! in the turn          while the session polls the handler     of the handler's: finds it in the thread, and
+//!                                                              no lock is taken; any other: as above
+//! parked in the link   between two polls, once `wanted`        locks the link, and wakes the session if there
+//!                                                              is something to do (`Core::demanded`)
+//! ```
+//!
+//! | who | wakes | when |
+//! |---|---|---|
+//! | the transport, the timer | the session's task | bytes, room, a deadline |
+//! | an operation from elsewhere | the session's task | it found the core out, or left something to do |
+//! | the session, at the end of a poll | operations that found the core out | the core is parked |
+//! | the session, in [`Core::notify`] | all who wait in the core ([`Waits`]) | their wait is over |
+//! | nobody | the handler, waiting in its own task | the session polls it: a bit in [`Waits`] says so |
+//!
+//! [`link`] is what goes back and forth and the rules for it, which loom checks; [`turn`](mod@turn) is where the
+//! handler's own operations find the core; [`waits`] is who waits for what; [`own`] is a socket without a handler
+//! ([`WebSocket::new`]), which drives its own session while one of its operations is polled.
 
 mod control;
 mod link;
