@@ -163,6 +163,11 @@ impl Turn {
         self.owner != 0
     }
 
+    /// Something was done: whoever waits in vain is not all that there is in this turn.
+    pub(crate) fn gets_on(&mut self) {
+        self.spins = 0;
+    }
+
     pub(crate) fn outer(&mut self) -> Option<&mut Box<Core>> {
         self.outer.as_mut()
     }
