@@ -110,12 +110,14 @@ async fn a_receiver_beside_the_task_that_moves_it_receives_every_message() {
         loop {
             tokio::select! {
                 biased;
-                () = &mut task => break,
-                message = receiver.recv() => if let Some(message) = message.unwrap() {
-                    sender.send(message).await.unwrap();
+                () = &mut task => panic!("before the end was received"),
+                message = receiver.recv() => match message.unwrap() {
+                    Some(message) => sender.send(message).await.unwrap(),
+                    None => break,
                 },
             }
         }
+        task.await;
     })
     .await;
     in_one_task("FuturesUnordered", |sender, receiver, task| async {
@@ -200,7 +202,8 @@ async fn a_sender_beside_the_task_that_moves_it_gets_on() {
 async fn every_part_of_a_handler_gets_on() {
     for way in ["join", "FuturesUnordered", "join_all"] {
         let (io, mut peer) = Peer::pair(100);
-        tokio::spawn(Session::new(io, Config::server(), move |socket: Socket| async move {
+        let config = Config::server().keep_alive(None);
+        tokio::spawn(Session::new(io, config, move |socket: Socket| async move {
             let (sender, receiver) = socket.split();
             let ticks = sender.clone();
             let echo = echo_halves(sender, receiver);
@@ -233,22 +236,27 @@ async fn every_part_of_a_handler_gets_on() {
     }
 }
 
-/// Talks to a handler that polls its socket as `poll` says, and counts the polls of the handler.
-async fn polls_of_handler<F>(poll: impl FnOnce(Socket) -> F + Send + 'static) -> usize
+/// Counts the polls of a future.
+async fn counted<F: Future>(count: Arc<AtomicUsize>, future: F) -> F::Output {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        count.fetch_add(1, Ordering::Relaxed);
+        future.as_mut().poll(cx)
+    })
+    .await
+}
+
+/// Talks to a handler that runs `user`, and gives how often a part was polled that it counts.
+async fn polls_of_handler<F>(
+    user: impl FnOnce(Socket, Arc<AtomicUsize>) -> F + Send + 'static,
+) -> usize
 where
     F: Future<Output = Result<(), BoxError>> + Send + 'static,
 {
     let polls = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&polls);
     let (io, mut peer) = Peer::pair(1 << 16);
-    tokio::spawn(Session::new(io, Config::server(), move |socket: Socket| async move {
-        let mut handler = pin!(poll(socket));
-        poll_fn(|cx| {
-            count.fetch_add(1, Ordering::Relaxed);
-            handler.as_mut().poll(cx)
-        })
-        .await
-    }));
+    tokio::spawn(Session::new(io, Config::server(), move |socket: Socket| user(socket, count)));
     for _ in 0..10 {
         peer.send_text("first").await;
         peer.recv().await;
@@ -266,30 +274,28 @@ where
 /// One poll for each message, with whatever waker the socket is polled.
 #[tokio::test(start_paused = true)]
 async fn a_handler_is_polled_once_for_each_message() {
-    assert_eq!(polls_of_handler(echo).await, 1000, "as it is");
-    let unordered = |socket| async move {
+    let polls = polls_of_handler(|socket, count| counted(count, echo(socket))).await;
+    assert_eq!(polls, 1000, "as it is");
+    let polls = polls_of_handler(|socket, count| async move {
         let mut set = FuturesUnordered::new();
-        set.push(echo(socket));
+        set.push(counted(count, echo(socket)));
         set.next().await.expect("it is one")
-    };
-    let polls = polls_of_handler(unordered).await;
-    assert!((1000..=1005).contains(&polls), "FuturesUnordered: {polls}");
-    let halves = |socket: Socket| async move {
+    });
+    assert_eq!(polls.await, 1000, "FuturesUnordered");
+    let polls = polls_of_handler(|socket, count| async move {
         let (sender, receiver) = socket.split();
         let mut set = FuturesUnordered::new();
-        set.push(echo_halves(sender, receiver));
+        set.push(counted(count, echo_halves(sender, receiver)));
         set.next().await.expect("it is one")
-    };
-    let polls = polls_of_handler(halves).await;
-    assert!((1000..=1005).contains(&polls), "halves in FuturesUnordered: {polls}");
-    let beside = |socket| async move {
+    });
+    assert_eq!(polls.await, 1000, "halves in FuturesUnordered");
+    let polls = polls_of_handler(|socket, count| async move {
         let mut set = FuturesUnordered::new();
-        set.push(async { Ok(tokio::time::sleep(Duration::from_secs(1 << 30)).await) }.boxed());
-        set.push(echo(socket).boxed());
+        set.push(std::future::pending().boxed());
+        set.push(counted(count, echo(socket)).boxed());
         set.next().await.expect("it is one")
-    };
-    let polls = polls_of_handler(beside).await;
-    assert!((1000..=1005).contains(&polls), "FuturesUnordered of two: {polls}");
+    });
+    assert_eq!(polls.await, 1000, "FuturesUnordered of two");
 }
 
 /// A receive that was polled in vain with another waker is no reason to keep that one.
