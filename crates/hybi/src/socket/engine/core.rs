@@ -34,7 +34,7 @@ const MESSAGE_OVERHEAD: usize = 64;
 const INFLATE_BUDGET: usize = 64 * 1024;
 
 /// How many messages one task takes before others have their turn.
-pub(super) const STREAK: u8 = 128;
+const STREAK: u8 = 128;
 
 /// The next thing for whoever receives.
 pub(crate) enum Next<M = Message> {
@@ -86,7 +86,7 @@ pub(crate) struct Core {
     /// A further message may be queued while less than this is. Nothing while a half's flush lasts.
     mark: usize,
     /// Messages that may be taken before others have their turn.
-    streak: u8,
+    pub(super) streak: u8,
     /// The socket moves only while its user polls an operation of it.
     pub(crate) is_driven_by_user: bool,
     /// The user's end is gone, or both halves of it.
@@ -161,6 +161,11 @@ impl Turn {
 
     pub(crate) fn is_on(&self) -> bool {
         self.owner != 0
+    }
+
+    /// Something was done: whoever waits in vain is not all that there is in this turn.
+    pub(crate) fn gets_on(&mut self) {
+        self.spins = 0;
     }
 
     pub(crate) fn outer(&mut self) -> Option<&mut Box<Core>> {
@@ -271,7 +276,12 @@ impl Core {
             self.decide_for_messages().then(|| self.pop_ready().or_else(|| self.decode())).flatten()
         });
         if message.is_none() {
-            self.streak = STREAK;
+            if self.turn.is_on() || self.is_driven_by_user {
+                // More may be read and taken before the task has yielded.
+                self.streak += 1;
+            } else {
+                self.begin_streak();
+            }
         }
         message.map(Next::Message).or_else(|| self.is_over().then_some(Next::End))
     }
@@ -283,9 +293,10 @@ impl Core {
         left.is_none()
     }
 
-    /// The next message is one too many for this turn.
-    pub(super) fn end_streak(&mut self) {
-        self.streak = 0;
+    /// Other tasks have had their turn.
+    #[inline(always)]
+    pub(crate) fn begin_streak(&mut self) {
+        self.streak = STREAK;
     }
 
     #[inline]

@@ -13,7 +13,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
     Core, Driver,
-    core::STREAK,
     scratch::{self, Input, Scratch},
 };
 use crate::{
@@ -42,7 +41,9 @@ impl Core {
     /// The plain paths begin.
     #[inline(always)]
     pub(crate) fn enter_plain(&mut self) {
-        self.fast = Some(scratch::take());
+        let mut scratch = scratch::take();
+        scratch.streak = self.streak;
+        self.fast = Some(scratch);
     }
 
     #[inline(always)]
@@ -72,9 +73,7 @@ impl Core {
     fn leave_plain_now(&mut self) {
         self.is_calm = false;
         let Some(mut scratch) = self.fast.take() else { return };
-        if scratch.streak == 0 {
-            self.end_streak();
-        }
+        self.streak = scratch.streak;
         if scratch.written > 0 {
             self.lend_output();
             self.conn.adopt_output(&scratch.write[..scratch.written], scratch.half_written);
@@ -130,7 +129,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         let n = read.filled().len();
         scratch.start = 0;
         scratch.end = n;
-        scratch.streak = STREAK;
         if result.is_ok() && n > 0 {
             self.spend(n);
             return Poll::Ready(true);

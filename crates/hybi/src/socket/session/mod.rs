@@ -395,6 +395,7 @@ where
                 this.link.leave_core(core);
                 return Poll::Ready(ended);
             }
+            core.begin_streak();
             match this.link.rest(core, cx.waker(), known) {
                 Rest::Kept(kept) => {
                     this.core = Some(kept);

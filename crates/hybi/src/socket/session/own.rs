@@ -119,7 +119,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Own<T> {
             match f(core) {
                 Step::Done(result) => break Poll::Ready(result),
                 Step::Yield => {
+                    // Whoever never waits has deadlines, too.
+                    let watch = Watch { knows_waker: true, handler: false };
+                    let _ = driver.poll_deadlines(core, watch, &mut own);
                     driver.rest();
+                    core.begin_streak();
                     let _ = pin!(yield_now()).poll(cx);
                     break Poll::Pending;
                 }
@@ -130,6 +134,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Own<T> {
                     }
                     if !driver.step(core, wait, &mut own) {
                         driver.rest();
+                        core.begin_streak();
                         break Poll::Pending;
                     }
                     moved = true;

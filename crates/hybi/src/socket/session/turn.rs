@@ -177,7 +177,10 @@ impl SocketLink {
         let mut rest = false;
         let waker = cx.waker();
         let polled = self.poll_core(cx, urge, |core| match f(core) {
-            Step::Done(result) => Poll::Ready(result),
+            Step::Done(result) => {
+                core.turn.gets_on();
+                Poll::Ready(result)
+            }
             Step::Yield => {
                 rest = true;
                 if core.turn.is_on() {
