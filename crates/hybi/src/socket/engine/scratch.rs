@@ -93,7 +93,7 @@ impl Scratch {
             read: vec![0; READ_SIZE],
             start: 0,
             end: 0,
-            write: vec![0; WRITE_SIZE],
+            write: Vec::new(),
             written: 0,
             arena: Arena::default(),
             half_written: false,
@@ -119,6 +119,21 @@ impl Scratch {
             depth: 1,
             next: None,
         })
+    }
+
+    /// Makes the write buffer, which only the plain paths use.
+    #[inline(always)]
+    pub(super) fn with_write_buffer(mut self: Box<Self>) -> Box<Self> {
+        if self.write.is_empty() {
+            self.make_write_buffer();
+        }
+        self
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn make_write_buffer(&mut self) {
+        self.write = vec![0; WRITE_SIZE];
     }
 
     /// The whole read buffer.
