@@ -456,6 +456,11 @@ impl Core {
         self.paused = true;
     }
 
+    /// A buffer to read into: that of the input, which is used up, or the thread's.
+    pub(super) fn take_scratch(&mut self) -> Box<Scratch> {
+        self.input.reclaim().unwrap_or_else(scratch::take)
+    }
+
     /// Bytes that were read into the thread's buffer.
     pub(crate) fn set_input(&mut self, input: Input) {
         debug_assert!(self.input.is_empty());

@@ -121,7 +121,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             }
             result
         } else {
-            let mut scratch = scratch::take();
+            let mut scratch = core.take_scratch();
             let space = scratch.space();
             let size = if core.wants_messages() { space.len() } else { PARTS_READ };
             let mut read = ReadBuf::new(&mut space[..size]);

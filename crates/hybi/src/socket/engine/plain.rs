@@ -41,7 +41,7 @@ impl Core {
     /// The plain paths begin.
     #[inline(always)]
     pub(crate) fn enter_plain(&mut self) {
-        let mut scratch = scratch::take();
+        let mut scratch = scratch::take().with_write_buffer();
         scratch.streak = self.streak;
         self.fast = Some(scratch);
     }
@@ -80,7 +80,11 @@ impl Core {
         }
         scratch.written = 0;
         scratch.half_written = false;
-        self.set_input(Input::lent(scratch));
+        if scratch.start == scratch.end {
+            scratch::give(scratch);
+        } else {
+            self.set_input(Input::lent(scratch));
+        }
     }
 
     /// The next message.

@@ -196,6 +196,11 @@ impl Input {
         }
     }
 
+    /// The thread's buffer, if it is lent here and used up.
+    pub(crate) fn reclaim(&mut self) -> Option<Box<Scratch>> {
+        self.0.take_if(|scratch| scratch.lent && scratch.start == scratch.end)
+    }
+
     /// Gives a lent buffer back to the thread; what is left in it is copied.
     pub(crate) fn keep(&mut self) {
         if let Some(scratch) = &self.0
