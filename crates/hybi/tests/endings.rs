@@ -186,6 +186,34 @@ async fn whatever_was_sent_before_an_orderly_end_arrives_at_a_peer_that_reads_sl
     }
 }
 
+/// L-06: the same where the peer has closed first, and is behind with what it reads.
+#[tokio::test(start_paused = true)]
+async fn whatever_was_sent_before_the_peers_close_arrives_before_the_answer() {
+    for role in ROLES {
+        for drive in Drive::ALL {
+            let (io, mut peer) = Peer::pair(PIPE);
+            let user = drive.run(io, config(role), |mut user: User| async move {
+                user.feed(vec![7; MESSAGE]).await?;
+                user.drain().await?;
+                user.closed().await;
+                Ok(())
+            });
+            support::settle().await;
+            peer.send_raw(&close_to(role, 4001)).await;
+            let begin = Instant::now();
+            let len = frame_len(role, MESSAGE) + frame_len(role, 2);
+            let bytes = read_slowly(&mut peer, len).await;
+            assert!(begin.elapsed() >= Duration::from_secs(60), "{drive:?}");
+            let message = parse_one(&bytes[..frame_len(role, MESSAGE)]).await;
+            assert!(message == (0x82, vec![7; MESSAGE]), "{role:?} {drive:?}");
+            let close = parse_one(&bytes[frame_len(role, MESSAGE)..]).await;
+            assert_eq!(close, (0x88, close_body(4001, "")), "{role:?} {drive:?}");
+            drop(peer);
+            user.await.unwrap().unwrap();
+        }
+    }
+}
+
 async fn parse_one(frame: &[u8]) -> (u8, Vec<u8>) {
     let (io, mut peer) = Peer::pair(frame.len());
     let mut io = io;

@@ -52,11 +52,9 @@ async fn the_round_trip_is_measured_with_each_answer_to_the_keep_alive() {
                 assert_eq!(user.round_trip(), None);
                 let mut smoothed = delay(0);
                 for n in 0..20 {
-                    let ping: Instant = loop {
-                        tokio::select! {
-                            received = user.recv() => panic!("{received:?}"),
-                            ping = pings.recv() => break ping.expect("a ping"),
-                        }
+                    let ping: Instant = tokio::select! {
+                        received = user.recv() => panic!("{received:?}"),
+                        ping = pings.recv() => ping.expect("a ping"),
                     };
                     receive_until(&mut user, tokio::time::sleep_until(ping + SECOND)).await?;
                     if n > 0 {
