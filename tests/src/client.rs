@@ -135,8 +135,18 @@ impl Client {
         self.try_recv().await.expect("a frame")
     }
 
-    /// The next frame, unless the connection ends before.
+    /// The next frame, unless the connection ends before. The pings of the keep-alive are answered, as any
+    /// client does.
     pub async fn try_recv(&mut self) -> io::Result<(u8, Vec<u8>)> {
+        loop {
+            match self.try_recv_any().await? {
+                (0x89, payload) if payload.len() == 4 => self.send_frame(0x8a, &payload).await,
+                frame => return Ok(frame),
+            }
+        }
+    }
+
+    async fn try_recv_any(&mut self) -> io::Result<(u8, Vec<u8>)> {
         let head = self.bytes(2).await?;
         let len = match head[1] {
             126 => u64::from(u16::from_be_bytes(self.bytes(2).await?.try_into().expect("two"))),

@@ -319,6 +319,7 @@ async fn a_concurrency_limit_on_the_handler_caps_live_sockets() {
     let sessions = Sessions::new();
     let handler = ServiceBuilder::new().concurrency_limit(2).service(handler_fn(echo));
     let layer = WebSocketLayer::new(handler)
+        .keep_alive(None)
         .sessions(sessions.clone())
         // Nobody is to wait here: a place is free or it is not.
         .max_waiting(0);
@@ -373,7 +374,7 @@ async fn a_timeout_on_the_handler_ends_the_socket_with_1011() {
                 echo(socket).await
             }),
         );
-        let layer = WebSocketLayer::new(handler);
+        let layer = WebSocketLayer::new(handler).keep_alive(None);
         let addr = start::axum(Router::new().fallback_service(layer.into_service())).await;
         let mut client = Client::open(addr, "/").await;
         client.send_text("live").await;
