@@ -268,7 +268,7 @@ async fn a_timeout_outside_bounds_the_handshake_and_not_the_socket() {
     let sessions = Sessions::new();
     let timeout =
         TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, Duration::from_secs(2));
-    let layer = ws().policy(policy).sessions(sessions.clone());
+    let layer = ws().policy(policy).sessions(sessions.clone()).keep_alive(None);
     let addr = start::axum(Router::new().fallback(reach).layer(layer).layer(timeout)).await;
     assert_eq!(Client::connect(addr).await.handshake("/slow", &[]).await.status, 504);
     assert!(sessions.is_empty());
