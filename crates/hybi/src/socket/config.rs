@@ -1,6 +1,6 @@
 //! How a socket behaves: its role, its limits, its timeouts and its keep-alive.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytestring::ByteString;
 
@@ -13,7 +13,7 @@ use crate::proto::{Limits, Role};
 /// ```
 /// use hybi::socket::{Config, Timeouts};
 /// use hybi::proto::Limits;
-/// use std::time::Duration;
+/// use std::{sync::Arc, time::Duration};
 ///
 /// let config = Config::server()
 ///     .limits(Limits::default().max_message(64 * 1024))
@@ -24,7 +24,7 @@ use crate::proto::{Limits, Role};
 #[must_use]
 pub struct Config {
     pub(crate) role: Role,
-    pub(crate) limits: Limits,
+    pub(crate) limits: Arc<Limits>,
     pub(crate) timeouts: Timeouts,
     pub(crate) keep_alive: Option<KeepAlive>,
     pub(crate) subprotocol: Option<ByteString>,
@@ -47,7 +47,7 @@ impl Config {
     fn new(role: Role) -> Self {
         Self {
             role,
-            limits: Limits::default(),
+            limits: Arc::default(),
             timeouts: Timeouts::default(),
             keep_alive: Some(KeepAlive::default()),
             subprotocol: None,
@@ -58,7 +58,7 @@ impl Config {
 
     /// Replaces the size limits.
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
+        self.limits = Arc::new(limits);
         self
     }
 
@@ -141,7 +141,7 @@ impl Config {
 ///
 /// ```
 /// use hybi::socket::{Config, KeepAlive};
-/// use std::time::Duration;
+/// use std::{sync::Arc, time::Duration};
 ///
 /// let keep_alive = KeepAlive::default().interval(Duration::from_secs(45));
 /// let config = Config::server().keep_alive(keep_alive);

@@ -26,7 +26,6 @@ const CLOSED: u8 = 2;
 pub(crate) struct Signals {
     state: AtomicU8,
     observers: OnceLock<Box<Observers>>,
-    peer_close: OnceLock<Box<CloseFrame>>,
     /// The last and the smoothed round trip, in microseconds; 0 before the first.
     round_trip: AtomicU64,
 }
@@ -36,6 +35,7 @@ struct Observers {
     closed: CancellationToken,
     /// The newest pong.
     pongs: watch::Sender<Option<Bytes>>,
+    peer_close: OnceLock<CloseFrame>,
 }
 
 impl Signals {
@@ -82,6 +82,7 @@ impl Signals {
                 closing: CancellationToken::new(),
                 closed: CancellationToken::new(),
                 pongs: watch::Sender::new(None),
+                peer_close: OnceLock::new(),
             })
         });
         // The setter stores the state and then looks for the observers, this stores the observers and then
@@ -101,15 +102,13 @@ impl Signals {
 
     /// Keeps the peer's Close for anybody who asks for it later.
     pub(crate) fn note_peer_close(&self, frame: Option<&CloseFrame>) {
-        if self.peer_close.get().is_none()
-            && let Some(frame) = frame
-        {
-            let _ = self.peer_close.set(Box::new(frame.clone()));
+        if let Some(frame) = frame {
+            self.observe().peer_close.get_or_init(|| frame.clone());
         }
     }
 
     pub(crate) fn peer_close(&self) -> Option<&CloseFrame> {
-        self.peer_close.get().map(|frame| &**frame)
+        self.observers.get().and_then(|observers| observers.peer_close.get())
     }
 
     // ===== pings and pongs =====

@@ -6,19 +6,19 @@
 //! comes for it, so that the answers to earlier messages still go out first. Whoever does not come back is
 //! not waited for longer than the close timeout: see `deadlines`.
 
-use std::{collections::VecDeque, ops::ControlFlow, sync::Arc, task::Waker, time::Duration};
+use std::{collections::VecDeque, ops::ControlFlow, sync::Arc, task::Waker};
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{
     ending::Over,
-    keep_alive::Ping,
+    keep_alive::Pings,
     parts::{Incoming, send_error},
     scratch::{self, Input, Scratch},
 };
 use crate::{
-    proto::{Connection, Event, Message, PingError, Role, Violation},
+    proto::{Connection, Event, Message, PingError, Violation},
     socket::{
         config::Config,
         error::{Error, Kind},
@@ -77,14 +77,12 @@ pub(crate) struct Core {
     pub(super) behind: Option<Box<Vec<Message>>>,
     /// Why nothing more will be received.
     pub(super) over: Option<Box<Over>>,
-    /// The keep-alive's ping that is not answered.
-    pub(super) ping: Option<Box<Ping>>,
-    /// When the keep-alive sends its next one.
+    /// When the keep-alive sends its next ping.
     pub(super) ping_due: Option<Instant>,
-    news: Option<Box<News>>,
+    pub(super) pings: Option<Box<Pings>>,
     pub(super) parts_received: u32,
-    /// A further message may be queued while less than this is. Nothing while a half's flush lasts.
-    mark: usize,
+    /// No further message may be queued before everything is written.
+    held_back: bool,
     /// Messages that may be taken before others have their turn.
     pub(super) streak: u8,
     /// The socket moves only while its user polls an operation of it.
@@ -117,13 +115,6 @@ pub(crate) struct Core {
 struct Ready {
     queue: VecDeque<Message>,
     size: usize,
-}
-
-/// What the world is to be told of.
-#[derive(Default)]
-pub(crate) struct News {
-    pub(crate) round_trip: Option<Duration>,
-    pub(crate) pong: Option<Bytes>,
 }
 
 /// Whether the handler is being polled, and by which session.
@@ -175,13 +166,7 @@ impl Turn {
 
 impl Core {
     pub(crate) fn new(config: Arc<Config>, early: &[u8]) -> Self {
-        let conn = match config.role {
-            Role::Server => Connection::server(&config.limits),
-            #[cfg(feature = "client")]
-            Role::Client => Connection::client(&config.limits),
-            #[cfg(not(feature = "client"))]
-            Role::Client => unreachable!("only `Config::client` makes this role"),
-        };
+        let conn = Connection::with_limits(config.role, Arc::clone(&config.limits));
         #[cfg(feature = "deflate")]
         let conn = match &config.deflate {
             Some(agreed) => {
@@ -204,11 +189,10 @@ impl Core {
             incoming: None,
             behind: None,
             over: None,
-            ping: None,
             ping_due: None,
-            news: None,
+            pings: None,
             parts_received: 0,
-            mark: 0,
+            held_back: false,
             streak: STREAK,
             is_driven_by_user: false,
             is_user_gone: false,
@@ -223,7 +207,6 @@ impl Core {
             unflushed: false,
             gone: false,
         };
-        core.set_mark();
         core.decide_later();
         core
     }
@@ -498,7 +481,7 @@ impl Core {
 
     /// Whether a further message may be queued.
     pub(crate) fn can_send(&self) -> bool {
-        if self.mark == 0 { self.is_flushed() } else { self.conn.queued() < self.mark }
+        if self.held_back { self.is_flushed() } else { self.conn.queued() < self.mark() }
     }
 
     /// Lets no further message in before everything is written. Without this, who flushes would
@@ -506,17 +489,17 @@ impl Core {
     ///
     /// Ends by itself, once everything is written.
     pub(crate) fn hold_back(&mut self) {
-        self.mark = 0;
+        self.held_back = true;
     }
 
-    /// Sets the mark to what it is when nothing is held back.
-    pub(super) fn set_mark(&mut self) {
+    /// A further message may be queued while less than this is.
+    fn mark(&self) -> usize {
         let mark = self.config.limits.output_mark;
         // Between whole messages there may be one of any length in the queue beyond the mark. Parts come
         // without end, and half of it is enough to keep the transport busy.
         let mark = if self.conn.is_message_open() { mark / 2 } else { mark };
         // One is taken in any case.
-        self.mark = mark.max(1);
+        mark.max(1)
     }
 
     /// Queues a message. It is the caller's to drop, who does so where nothing of the socket is held.
@@ -571,9 +554,7 @@ impl Core {
 
     /// Something is about to be queued.
     pub(super) fn lend_output(&mut self) {
-        if self.mark == 0 {
-            self.set_mark();
-        }
+        self.held_back = false;
         if !self.conn.has_output() {
             self.conn.give_buffer(scratch::take_write());
         }
@@ -590,16 +571,5 @@ impl Core {
     pub(super) fn traffic(&self) -> u64 {
         let sent = self.stats.messages_sent.wrapping_add(self.stats.bytes_sent);
         self.arrivals().wrapping_add(sent)
-    }
-
-    // ===== news =====
-
-    pub(super) fn news(&mut self) -> &mut News {
-        self.news.get_or_insert_default()
-    }
-
-    #[inline]
-    pub(crate) fn take_news(&mut self) -> Option<Box<News>> {
-        self.news.take()
     }
 }

@@ -11,8 +11,18 @@ use tokio::time::Instant;
 use super::{Core, deadlines::deadline};
 use crate::socket::config::KeepAlive;
 
+/// What there is to remember of pings and pongs for a while.
+#[derive(Default)]
+pub(crate) struct Pings {
+    /// The keep-alive's that is not answered.
+    sent: Option<Ping>,
+    /// What the world is to be told of: how long the last answer took, and the newest pong.
+    pub(crate) round_trip: Option<Duration>,
+    pub(crate) pong: Option<Bytes>,
+}
+
 /// A ping that is not answered.
-pub(super) struct Ping {
+struct Ping {
     payload: [u8; 4],
     sent: Instant,
 }
@@ -32,7 +42,7 @@ impl Core {
         if self.over.is_some() || self.conn.close_queued() {
             return None;
         }
-        let lost = self.ping.as_ref().map(|ping| deadline(ping.sent, keep_alive.timeout));
+        let lost = self.sent_ping().map(|ping| deadline(ping.sent, keep_alive.timeout));
         match (self.ping_due, lost) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
@@ -49,15 +59,15 @@ impl Core {
     /// Looks at it at `now`. `heard` says that something was read since the last ping.
     pub(super) fn keep_alive(&mut self, now: Instant, heard: &mut bool) -> Life {
         let Some(keep_alive) = self.config.keep_alive.clone() else { return Life::Unknown };
-        if let Some(ping) = &mut self.ping
+        if let Some(ping) = self.sent_ping()
             && deadline(ping.sent, keep_alive.timeout) <= now
         {
             if *heard || !self.wants_input() {
                 // Where nothing is read nothing can be heard.
-                self.ping = None;
+                self.pings = None;
             } else if self.conn.has_output() {
                 // Perhaps not even sent. A write that stalls has a deadline of its own.
-                if let Some(ping) = &mut self.ping {
+                if let Some(ping) = self.pings.as_mut().and_then(|pings| pings.sent.as_mut()) {
                     ping.sent = now;
                 }
             } else {
@@ -66,12 +76,12 @@ impl Core {
         }
         if self.ping_due.is_some_and(|due| due <= now) {
             self.ping_due = Some(deadline(now, pause(&keep_alive)));
-            let is_answered = self.ping.is_none() || *heard;
+            let is_answered = self.sent_ping().is_none() || *heard;
             if is_answered && self.wants_input() {
                 let payload = random().to_ne_bytes();
                 let payload = [payload[0], payload[1], payload[2], payload[3]];
                 if self.ping(Bytes::copy_from_slice(&payload)).is_ok() {
-                    self.ping = Some(Box::new(Ping { payload, sent: now }));
+                    self.pings.get_or_insert_default().sent = Some(Ping { payload, sent: now });
                     *heard = false;
                 }
             }
@@ -81,11 +91,26 @@ impl Core {
 
     /// A pong has arrived, asked for or not.
     pub(super) fn pong_received(&mut self, payload: Bytes) {
-        if let Some(ping) = self.ping.take_if(|ping| ping.payload == *payload) {
-            self.news().round_trip = Some(ping.sent.elapsed());
-        } else {
-            self.news().pong = Some(payload);
+        let pings = self.pings.get_or_insert_default();
+        match pings.sent.take_if(|ping| ping.payload == *payload) {
+            Some(ping) => pings.round_trip = Some(ping.sent.elapsed()),
+            None => pings.pong = Some(payload),
         }
+    }
+
+    fn sent_ping(&self) -> Option<&Ping> {
+        self.pings.as_ref().and_then(|pings| pings.sent.as_ref())
+    }
+
+    /// Takes what the world is to be told of.
+    #[inline]
+    pub(crate) fn take_news(&mut self) -> Option<(Option<Duration>, Option<Bytes>)> {
+        let pings = self.pings.as_mut()?;
+        let news = (pings.round_trip.take(), pings.pong.take());
+        if pings.sent.is_none() {
+            self.pings = None;
+        }
+        Some(news)
     }
 }
 

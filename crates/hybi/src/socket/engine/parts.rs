@@ -228,7 +228,6 @@ impl Core {
             };
             started.map_err(|error| self.explain(error))?;
             *begun = true;
-            self.set_mark();
         }
         let len = part.len() as u64;
         let queued = if last { self.conn.finish_message(part) } else { self.conn.send_part(part) };
@@ -236,7 +235,6 @@ impl Core {
         self.stats.bytes_sent += len;
         if last {
             self.stats.messages_sent += 1;
-            self.set_mark();
             for message in self.behind.take().into_iter().flat_map(|behind| *behind) {
                 self.send(&message)?;
             }

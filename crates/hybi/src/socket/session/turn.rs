@@ -297,13 +297,9 @@ impl Linked for Core {
 impl Facts {
     /// The core has something to tell the world.
     pub(crate) fn publish(&self, core: &mut Core, is_done: bool) {
-        if let Some(news) = core.take_news() {
-            if let Some(round_trip) = news.round_trip {
-                self.signals.measured(round_trip);
-            }
-            if let Some(pong) = news.pong {
-                self.signals.pong(pong);
-            }
+        if let Some((round_trip, pong)) = core.take_news() {
+            round_trip.into_iter().for_each(|it| self.signals.measured(it));
+            pong.into_iter().for_each(|it| self.signals.pong(it));
         }
         if is_done {
             self.signals.set_closed();
