@@ -266,6 +266,37 @@ async fn slowly<S: hybi::socket::MessageSource>(
     Ok(len)
 }
 
+/// K-06: a receive that is given up may leave a message in the middle, of which no more is read then. The
+/// answer to a ping that was sent before is behind it.
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_is_not_read_any_more_is_not_dropped_for_a_ping_before() {
+    for drive in Drive::DRIVEN {
+        let (io, peer) = Peer::pair(4096);
+        let (go, went) = oneshot::channel();
+        let config = Config::server().timeouts(Timeouts::default().min_rate(0_usize));
+        let user = drive.run(io, config, move |mut user: User| async move {
+            tokio::select! {
+                received = user.recv() => panic!("{received:?}"),
+                went = went => went?,
+            }
+            sleep(HOUR).await;
+            assert_eq!(user.recv().await?.map(|it| it.len()), Some(200_000));
+            user.drain().await
+        });
+        let mut watcher = Watcher::new(peer.io, Role::Server, Pong::Never);
+        let frame = masked(0x82, &[7; 200_000]);
+        watcher.send(frame[..100_000].to_vec());
+        watcher.ping().await;
+        go.send(()).unwrap();
+        support::settle().await;
+        watcher.send(frame[100_000..].to_vec());
+        sleep(HOUR + SECOND).await;
+        assert!(!user.is_finished(), "{drive:?}");
+        watcher.ping().await;
+        user.abort();
+    }
+}
+
 /// A socket that moves only while it is used comes back to a peer that has answered.
 #[tokio::test(start_paused = true)]
 async fn a_bare_socket_that_was_not_used_for_an_hour_lives_on() {
