@@ -4,15 +4,12 @@
 mod broken;
 mod support;
 
-use std::{
-    future::{Future, pending},
-    time::Duration,
-};
+use std::{future::pending, time::Duration};
 
 use broken::Broken;
 use hybi::{
     proto::CloseCode,
-    socket::{BoxError, Config, Ended, HandlerEnd, Session, Timeouts, WebSocket},
+    socket::{Config, Ended, HandlerEnd, Session, Timeouts, WebSocket},
 };
 use support::{Peer, close_body, settle};
 use tokio::{
@@ -239,15 +236,15 @@ impl Drop for PanicsAtItsEnd {
 
 #[tokio::test(start_paused = true)]
 async fn a_panic_of_a_future_that_is_dropped_is_reported() {
-    fn panics(_: Socket) -> impl Future<Output = Result<(), BoxError>> {
+    // The handler has dropped its socket, which ends with 1000.
+    let (io, mut peer) = Peer::pair(1000);
+    let session = tokio::spawn(Session::new(io, Config::server(), |socket: Socket| {
+        drop(socket);
         async {
             let _guard = PanicsAtItsEnd;
             pending().await
         }
-    }
-    // The handler has dropped its socket, which ends with 1000.
-    let (io, mut peer) = Peer::pair(1000);
-    let session = tokio::spawn(Session::new(io, Config::server(), panics));
+    }));
     assert_eq!(peer.recv().await, (0x88, close_body(1000, "")));
     peer.send_close(1000, "").await;
     match session.await.unwrap().into_handler() {
