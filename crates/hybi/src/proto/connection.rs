@@ -13,7 +13,9 @@ use super::message::{Message, MessageKind};
 use super::receive::Decoder;
 use super::send::Outbox;
 use super::violation::Violation;
-use super::wire::{MAX_CONTROL, MaskKeys};
+use super::wire::MAX_CONTROL;
+#[cfg(feature = "client")]
+use super::wire::MaskKeys;
 
 #[cfg(feature = "deflate")]
 mod compressed;

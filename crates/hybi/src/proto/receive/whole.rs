@@ -1,6 +1,8 @@
 //! How a message is taken that is there whole and in one frame: by far the most common case.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+#[cfg(feature = "tokio")]
+use bytes::BytesMut;
 use bytestring::ByteString;
 
 use super::assembly;

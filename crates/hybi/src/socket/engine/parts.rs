@@ -30,6 +30,10 @@ pub(super) struct Incoming {
     skipped: bool,
 }
 
+/// Messages that wait for one in parts to be finished. Few sockets ever have any.
+#[derive(Default)]
+pub(super) struct Behind(Vec<Message>);
+
 // ===== receiving =====
 
 impl Core {
@@ -235,7 +239,7 @@ impl Core {
         self.stats.bytes_sent += len;
         if last {
             self.stats.messages_sent += 1;
-            for message in self.behind.take().into_iter().flat_map(|behind| *behind) {
+            for message in self.behind.take().into_iter().flat_map(|behind| behind.0) {
                 self.send(&message)?;
             }
         }
@@ -246,7 +250,7 @@ impl Core {
     pub(crate) fn send_behind(&mut self, message: &Message) -> Result<(), Error> {
         if self.conn.is_message_open() {
             self.check_open()?;
-            self.behind.get_or_insert_default().push(message.clone());
+            self.behind.get_or_insert_default().0.push(message.clone());
             return Ok(());
         }
         self.send(message)
