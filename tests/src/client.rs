@@ -146,7 +146,8 @@ impl Client {
         }
     }
 
-    async fn try_recv_any(&mut self) -> io::Result<(u8, Vec<u8>)> {
+    /// The next frame, the pings of the keep-alive included, which are not answered.
+    pub async fn try_recv_any(&mut self) -> io::Result<(u8, Vec<u8>)> {
         let head = self.bytes(2).await?;
         let len = match head[1] {
             126 => u64::from(u16::from_be_bytes(self.bytes(2).await?.try_into().expect("two"))),

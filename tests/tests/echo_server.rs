@@ -215,6 +215,40 @@ async fn the_close_timeout_cuts_who_does_not_answer() {
     assert!(begin.elapsed() < Duration::from_secs(4), "not the default of 5 s");
 }
 
+/// K-06
+#[tokio::test]
+async fn the_ping_options_find_clients_that_have_vanished() {
+    let server = Server::start(&["--ping-interval", "0.2", "--ping-timeout", "0.3"]);
+    let mut silent = Client::open(server.addr, "/").await;
+    let mut answers = Client::open(server.addr, "/").await;
+    let begin = Instant::now();
+    assert_eq!(soon("a ping", silent.try_recv_any()).await.unwrap().0, 0x89);
+    assert!(begin.elapsed() >= Duration::from_millis(100));
+    // This one answers meanwhile, and so lives on.
+    let quiet = tokio::time::timeout(Duration::from_secs(1), answers.recv());
+    let (at_eof, quiet) = tokio::join!(soon("the end", silent.at_eof()), quiet);
+    assert!(at_eof && quiet.is_err());
+    assert!(begin.elapsed() < Duration::from_secs(15), "not the defaults");
+    answers.send_text("still here").await;
+    assert_eq!(answers.recv_text().await, "still here");
+
+    let server = Server::start(&["--ping-interval", "0", "--ping-timeout", "0.01"]);
+    let mut client = Client::open(server.addr, "/").await;
+    let quiet = tokio::time::timeout(Duration::from_millis(300), client.try_recv_any());
+    assert!(quiet.await.is_err(), "no ping");
+    client.send_text("still here").await;
+    assert_eq!(client.recv_text().await, "still here");
+}
+
+#[tokio::test]
+async fn the_idle_timeout_closes_sockets_without_messages() {
+    let server = Server::start(&["--idle-timeout", "0.2"]);
+    let mut client = Client::open(server.addr, "/").await;
+    let begin = Instant::now();
+    assert_eq!(soon("a Close", client.recv_close()).await, 1000);
+    assert!(begin.elapsed() >= Duration::from_millis(150));
+}
+
 #[tokio::test]
 async fn commands_close_and_flood_and_are_text_without_the_option() {
     let server = Server::start(&["--commands"]);
@@ -244,6 +278,7 @@ async fn options_that_make_no_sense_are_refused() {
     for options in [
         &["--allow-origin", "not an origin"][..],
         &["--handshake-timeout", "-1"],
+        &["--ping-interval", "-1"],
         &["--commands", "--handler", "message"],
         &["--subprotocol", "not a token"],
         &["--nonsense"],
