@@ -78,11 +78,12 @@ async fn a_client_pings_as_it_was_told_to_and_knows_the_round_trip() {
 #[tokio::test]
 async fn a_handler_that_does_not_receive_ends_after_its_clients_have_left() {
     let sessions = Sessions::new();
-    let handler =
-        ServiceBuilder::new().concurrency_limit(2).service(handler_fn(async |socket: WebSocket| {
+    let handler = ServiceBuilder::new().concurrency_limit(2).service(handler_fn(
+        async |socket: WebSocket| {
             let _socket = socket;
             std::future::pending::<Result<(), _>>().await
-        }));
+        },
+    ));
     let layer = WebSocketLayer::new(handler)
         .timeouts(Timeouts::default().handler_grace(SHORT))
         .sessions(sessions.clone());
@@ -100,10 +101,9 @@ async fn a_handler_that_does_not_receive_ends_after_its_clients_have_left() {
 
 #[tokio::test]
 async fn a_socket_lives_no_longer_and_is_idle_no_longer_than_allowed() {
-    for (timeouts, code) in [
-        (Timeouts::default().max_lifetime(SHORT), 1001),
-        (Timeouts::default().idle(SHORT), 1000),
-    ] {
+    for (timeouts, code) in
+        [(Timeouts::default().max_lifetime(SHORT), 1001), (Timeouts::default().idle(SHORT), 1000)]
+    {
         let layer = WebSocketLayer::new(handler_fn(echo)).timeouts(timeouts);
         let addr = start::axum(Router::new().fallback_service(layer.into_service())).await;
         let mut client = Client::open(addr, "/").await;

@@ -330,6 +330,35 @@ async fn what_peers_do_is_no_error_in_the_log() {
     assert!(noise.is_empty(), "{noise:?}");
 }
 
+/// A handler that did not end by itself is worth a word, and no more than that.
+#[tokio::test]
+async fn a_dropped_handler_is_told_from_an_aborted_one() {
+    let (log, _guard) = Log::capture();
+    let handler = handler_fn(async |socket: WebSocket| {
+        let _socket = socket;
+        std::future::pending::<Result<(), BoxError>>().await
+    });
+    for (drains, why) in [(false, "too long after its socket had ended"), (true, "was aborted")] {
+        let sessions = Sessions::new();
+        let timeouts = Timeouts::default().handler_grace(std::time::Duration::from_millis(10));
+        let layer = WebSocketLayer::new(handler.clone()).timeouts(timeouts);
+        let service = layer.sessions(sessions.clone()).into_service();
+        let mut client =
+            Client::open(start(Router::new().fallback_service(service)).await, "/").await;
+        if drains {
+            sessions.drain(std::time::Duration::ZERO).await;
+        } else {
+            client.send_close(1000, "").await;
+        }
+        until_empty(&sessions).await;
+        let events = log.events(Level::DEBUG);
+        let told = |event: &Event| event.fields.get("message").is_some_and(|it| it.contains(why));
+        assert!(events.iter().any(told), "{events:?}");
+    }
+    assert!(log.events(Level::ERROR).is_empty());
+    assert!(log.events(Level::WARN).is_empty());
+}
+
 /// S-11, N-10
 #[tokio::test]
 async fn nothing_that_a_peer_sent_is_logged_at_any_level() {
