@@ -30,11 +30,12 @@ pub(crate) struct Signals {
     round_trip: AtomicU64,
 }
 
+#[derive(Default)]
 struct Observers {
-    closing: CancellationToken,
-    closed: CancellationToken,
+    closing: OnceLock<CancellationToken>,
+    closed: OnceLock<CancellationToken>,
     /// The newest pong.
-    pongs: watch::Sender<Option<Bytes>>,
+    pongs: OnceLock<watch::Sender<Option<Bytes>>>,
     peer_close: OnceLock<CloseFrame>,
 }
 
@@ -56,11 +57,11 @@ impl Signals {
         }
     }
 
-    fn cancel(&self, token: fn(&Observers) -> &CancellationToken) {
-        // See `observe`.
+    fn cancel(&self, token: fn(&Observers) -> &OnceLock<CancellationToken>) {
+        // See `wait`.
         fence(Ordering::SeqCst);
-        if let Some(observers) = self.observers.get() {
-            token(observers).cancel();
+        if let Some(token) = self.observers.get().and_then(|observers| token(observers).get()) {
+            token.cancel();
         }
     }
 
@@ -69,33 +70,26 @@ impl Signals {
     }
 
     pub(crate) fn closing(&self) -> Closing {
-        Closing(Box::pin(self.observe().closing.clone().cancelled_owned()))
+        Closing(self.wait(&self.observe().closing, CLOSING))
     }
 
     pub(crate) fn closed(&self) -> Closed {
-        Closed(Box::pin(self.observe().closed.clone().cancelled_owned()))
+        Closed(self.wait(&self.observe().closed, CLOSED))
     }
 
     fn observe(&self) -> &Observers {
-        let observers = self.observers.get_or_init(|| {
-            Box::new(Observers {
-                closing: CancellationToken::new(),
-                closed: CancellationToken::new(),
-                pongs: watch::Sender::new(None),
-                peer_close: OnceLock::new(),
-            })
-        });
-        // The setter stores the state and then looks for the observers, this stores the observers and then
+        self.observers.get_or_init(Box::default)
+    }
+
+    fn wait(&self, token: &OnceLock<CancellationToken>, state: u8) -> Waiting {
+        let token = token.get_or_init(CancellationToken::new);
+        // The setter stores the state and then looks for the token, this stores the token and then
         // looks at the state; with a fence between the two on both sides, one sees the other.
         fence(Ordering::SeqCst);
-        let state = self.state.load(Ordering::SeqCst);
-        if state >= CLOSING {
-            observers.closing.cancel();
+        if self.state.load(Ordering::SeqCst) >= state {
+            token.cancel();
         }
-        if state >= CLOSED {
-            observers.closed.cancel();
-        }
-        observers
+        Box::pin(token.clone().cancelled_owned())
     }
 
     // ===== the peer's Close =====
@@ -131,15 +125,14 @@ impl Signals {
     }
 
     pub(crate) fn pong(&self, payload: Bytes) {
-        if let Some(observers) = self.observers.get() {
-            let _ = observers.pongs.send(Some(payload));
+        if let Some(pongs) = self.observers.get().and_then(|observers| observers.pongs.get()) {
+            let _ = pongs.send(Some(payload));
         }
     }
 
     pub(crate) fn pongs(&self) -> Pongs {
-        let observers = self.observe();
-        let closed = Closed(Box::pin(observers.closed.clone().cancelled_owned()));
-        Pongs { pongs: observers.pongs.subscribe(), closed }
+        let pongs = self.observe().pongs.get_or_init(|| watch::Sender::new(None));
+        Pongs { pongs: pongs.subscribe(), closed: self.closed() }
     }
 }
 

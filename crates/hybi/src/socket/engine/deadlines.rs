@@ -132,9 +132,9 @@ impl Deadlines {
     /// A stage begins that may last so long.
     pub(super) fn enter_stage(&mut self, within: Option<Duration>) {
         let stage = within.map(|within| deadline(Instant::now(), within));
-        let old = self.passing.take().unwrap_or_default();
-        let Passing { stall, grace, .. } = *old;
-        self.passing = Some(Box::new(Passing { stage, stall, grace, ..Passing::default() }));
+        let passing = self.passing.get_or_insert_default();
+        let Passing { stall, grace, .. } = **passing;
+        **passing = Passing { stage, stall, grace, ..Passing::default() };
         self.lasting = None;
     }
 
