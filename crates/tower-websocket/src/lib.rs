@@ -56,7 +56,9 @@ pub use self::{
 /// | close | return from the handler; with a code: [`close_with`](hybi::socket::WebSocket::close_with), [`start_close`](hybi::socket::WebSocket::start_close); at once: [`abort`](hybi::socket::WebSocket::abort) |
 /// | know how it ended | [`peer_close`](hybi::socket::WebSocket::peer_close), after `recv` gave `None` |
 /// | know that it ends, elsewhere | [`closing`](hybi::socket::WebSocket::closing), [`closed`](hybi::socket::WebSocket::closed) |
-/// | ping | [`ping`](hybi::socket::WebSocket::ping); pings of the peer are answered without help |
+/// | answer each message by a service | [`serve`](hybi::socket::WebSocket::serve) |
+/// | ping | [`ping`](hybi::socket::WebSocket::ping), and [`pongs`](hybi::socket::WebSocket::pongs) for the answers; pings of the peer are answered without help, and the session sends its own ([`KeepAlive`]) |
+/// | know how far the peer is away | [`round_trip`](hybi::socket::WebSocket::round_trip) |
 /// | know the subprotocol | [`subprotocol`](hybi::socket::WebSocket::subprotocol) |
 /// | send and receive in different tasks | [`split`](hybi::socket::WebSocket::split) |
 /// | outlive the handler | [`detach`](hybi::socket::WebSocket::detach) |

@@ -8,6 +8,8 @@
 //!   watches deadlines while the handler is busy with something else, and writes everything that
 //!   the handler sent in one go when the handler yields.
 //!
+//! Both are one engine: a socket made by `new` drives a session of its own.
+//!
 //! [`WebSocket::split`] gives independent halves for tasks of their own: a [`Receiver`], and a [`Sender`]
 //! of which there can be any number.
 //!
@@ -85,6 +87,7 @@ mod serve;
 mod session;
 mod signals;
 mod split;
+mod steps;
 mod stream;
 mod websocket;
 mod writer;

@@ -12,9 +12,9 @@ use super::{
     engine::{Core, Next},
     error::Error,
     receiver::Receiver,
-    sender::flush,
     session::{Place, SocketLink, Step, Urge},
     split::Halves,
+    steps::flush,
     websocket::WebSocket,
 };
 

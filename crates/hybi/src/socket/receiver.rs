@@ -17,7 +17,7 @@ use super::{
     session::{Place, Urge},
     signals::{Closed, Closing, Pongs, RoundTrip},
     split::Halves,
-    websocket::receive,
+    steps::receive,
 };
 use crate::proto::{CloseFrame, Message, Role};
 

@@ -17,7 +17,7 @@ use super::{
     session::{Place, Step, Urge, Wait},
     signals::{Closed, Closing, Pongs, RoundTrip},
     split::Halves,
-    websocket::{check_code, close_frame, queue},
+    steps::{check_code, close_frame, flush, queue},
 };
 use crate::proto::{CloseCode, CloseFrame, Message, Role};
 
@@ -305,17 +305,6 @@ impl Sink<Message> for Sender {
         let Self { halves, place } = self.get_mut();
         let step = |core: &mut Core| halves.close(core, &CloseCode::NORMAL.into());
         halves.handle.poll_until(cx, Urge::Now, place, step)
-    }
-}
-
-/// Waits until everything is written, and lets nothing more in meanwhile.
-pub(super) fn flush(core: &mut Core) -> Step<Result<(), Error>> {
-    match core.flushed() {
-        Some(result) => Step::Done(result),
-        None => {
-            core.hold_back();
-            Step::Wait(Wait::Flush)
-        }
     }
 }
 

@@ -27,7 +27,8 @@ use super::{
     receiver::Receiver,
     sender::Sender,
     session::{Facts, Handle, NoHandler, Place, Session, Step, Urge},
-    websocket::{WebSocket, close},
+    steps::close,
+    websocket::WebSocket,
 };
 use crate::proto::CloseFrame;
 

@@ -15,11 +15,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::{
     config::Config,
     engine::{Core, Next},
-    error::{Error, Kind},
+    error::Error,
     session::{Handle, Own, Place, Step, Urge, Wait},
     signals::{Closed, Closing, Pongs, RoundTrip, Signals},
+    steps::{check_code, close, close_frame, queue, receive},
 };
-use crate::proto::{CloseCode, CloseFrame, CloseReason, Message, Role};
+use crate::proto::{CloseCode, CloseFrame, Message, Role};
 
 /// The user's end of a WebSocket whose bytes travel over `T`.
 ///
@@ -498,65 +499,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
             Some(own) => own.poll_until(cx, step),
         }
     }
-}
-
-/// Receives what `next` gives, or what `end` says at the end.
-pub(crate) fn receive<M>(
-    core: &mut Core,
-    signals: &Signals,
-    next: impl FnOnce(&mut Core) -> Option<Next<M>>,
-    end: impl FnOnce(&mut Core) -> Result<(), Error>,
-) -> Step<Result<Option<M>, Error>> {
-    match next(core) {
-        Some(Next::Message(message)) => Step::Done(Ok(Some(message))),
-        Some(Next::End) => {
-            core.settle();
-            if !core.may_report() {
-                return Step::Wait(Wait::Recv);
-            }
-            signals.note_peer_close(core.peer_close());
-            Step::Done(end(core).map(|()| None))
-        }
-        Some(Next::Yield) => Step::Yield,
-        None => Step::Wait(Wait::Recv),
-    }
-}
-
-/// Does `queue` once there is room for more, or says why there never will be.
-pub(crate) fn queue<R>(
-    core: &mut Core,
-    queue: impl FnOnce(&mut Core) -> Result<R, Error>,
-) -> Step<Result<R, Error>> {
-    match core.check_open() {
-        Err(error) => Step::Done(Err(error)),
-        Ok(()) if core.can_send() => Step::Done(queue(core)),
-        Ok(()) => Step::Wait(Wait::Send),
-    }
-}
-
-/// Waits until the socket is closed.
-pub(crate) fn close(core: &mut Core, signals: &Signals) -> Step<Result<(), Error>> {
-    if !core.is_closed() {
-        return Step::Wait(Wait::Close);
-    }
-    signals.note_peer_close(core.peer_close());
-    Step::Done(core.failure().map_or(Ok(()), Err))
-}
-
-/// Whether this end may send a Close with `code`.
-pub(crate) fn check_code(role: Role, code: Option<CloseCode>) -> Result<(), Error> {
-    if role == Role::Server && code == Some(CloseCode::MANDATORY_EXTENSION) {
-        return Err(Error::new(Kind::Unsendable("only a client closes with 1010")));
-    }
-    Ok(())
-}
-
-/// The Close that this end sends for `code` and `reason`.
-pub(crate) fn close_frame(role: Role, code: CloseCode, reason: &str) -> Result<CloseFrame, Error> {
-    check_code(role, Some(code))?;
-    let reason = CloseReason::new(reason)
-        .map_err(|_| Error::new(Kind::Unsendable("the reason of a Close has at most 123 bytes")))?;
-    Ok(CloseFrame::new(code, reason))
 }
 
 impl<T> fmt::Debug for WebSocket<T> {

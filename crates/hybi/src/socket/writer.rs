@@ -21,7 +21,8 @@ use super::{
     port::{MessageTarget, SenderTurn},
     sender::Sender,
     session::{SocketLink, Step, Urge},
-    websocket::{WebSocket, close_frame, queue},
+    steps::{close_frame, queue},
+    websocket::WebSocket,
 };
 use crate::proto::{CloseCode, CloseFrame, MessageKind};
 

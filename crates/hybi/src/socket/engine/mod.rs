@@ -24,6 +24,7 @@ mod parts;
 mod plain;
 mod progress;
 mod scratch;
+mod sending;
 mod stages;
 
 pub use self::core::Stats;
