@@ -3,7 +3,7 @@
 use std::process::Stdio;
 
 use hybi::{
-    proto::Deflate,
+    proto::{Deflate, MessageKind},
     socket::WebSocket,
     standalone::{Acceptor, Incoming},
 };
@@ -119,7 +119,12 @@ async fn max_message_is_the_longest_message() {
             let mut socket = suite.open().await;
             socket.send(vec![7; limit]).await.unwrap();
             assert_eq!(socket.recv().await.unwrap().unwrap().len(), limit);
-            socket.send(vec![7; limit + 1]).await.unwrap();
+            // In two frames: the first is read whole before the second is one byte too many.
+            let mut message = socket.start_message(MessageKind::Binary).await.unwrap();
+            message.send_chunk(vec![7; limit]).await.unwrap();
+            message.flush().await.unwrap();
+            message.send_chunk(vec![7; 1]).await.unwrap();
+            message.finish().await.unwrap();
             assert_eq!(socket.recv().await.unwrap(), None);
             assert_eq!(socket.peer_close().unwrap().status(), 1009);
             let _ = socket.close().await;
