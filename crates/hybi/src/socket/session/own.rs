@@ -192,7 +192,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         let before = core.conn.queued();
         let flushed = core.is_flushed();
         let _ = self.poll_flush(core, cx);
-        let mut moved = core.conn.queued() != before || core.is_flushed() != flushed;
+        if core.conn.queued() != before || core.is_flushed() != flushed {
+            // Perhaps nothing more is to be waited for.
+            return true;
+        }
+        let mut moved = false;
         let receives = wait == Wait::Recv;
         if !receives {
             // A reader that is still wanted would be borrowing the socket.
