@@ -85,7 +85,7 @@
 //! | the head of an answer, with [`Connector`], [`Http1`] and [`Http2`] | 16 KiB; 100 fields on HTTP/1.1 | [`Http2::handshake_with`], or another HTTP client |
 //! | `Sec-WebSocket-*` fields of the answer | [`HandshakeLimits`](hybi::handshake::HandshakeLimits) | [`handshake_limits`](ClientOptions::handshake_limits) |
 //! | the body of a refusal | 64 KiB, 2 s | [`max_refusal`](ClientOptions::max_refusal), [`refusal_timeout`](ClientOptions::refusal_timeout) |
-//! | the open socket | [`Limits`](crate::Limits), [`Timeouts`](crate::Timeouts) | [`limits`](ClientOptions::limits), [`timeouts`](ClientOptions::timeouts) |
+//! | the open socket | [`Limits`](crate::Limits), [`Timeouts`](crate::Timeouts), [`KeepAlive`](crate::KeepAlive) | [`limits`](ClientOptions::limits), [`timeouts`](ClientOptions::timeouts), [`keep_alive`](ClientOptions::keep_alive) |
 //! | attempts at once to one server | none | [`OnePerAddressLayer`] |
 
 mod attempt;
