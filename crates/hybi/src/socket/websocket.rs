@@ -246,7 +246,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
             Some(own) => {
                 let polled = own.poll_until(cx, step);
                 if polled.is_ready() {
-                    own.write();
+                    own.received();
                 }
                 polled
             }
@@ -305,7 +305,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
         send: fn(&mut Core, &Message) -> Result<(), Error>,
     ) -> Poll<Result<(), Error>> {
         ready!(self.poll_feed(cx, message, send))?;
-        if self.own.is_some() { self.poll_flush(cx) } else { Poll::Ready(Ok(())) }
+        if self.own.is_none() {
+            return Poll::Ready(Ok(()));
+        }
+        let flushed = ready!(self.poll_flush(cx));
+        if let Some(own) = &mut self.own {
+            own.sent();
+        }
+        Poll::Ready(flushed)
     }
 
     /// Queues a message without writing it: several of them then leave in one write, with

@@ -202,7 +202,14 @@ impl Input {
     }
 
     /// Gives a lent buffer back to the thread; what is left in it is copied.
+    #[inline]
     pub(crate) fn keep(&mut self) {
+        if self.0.is_some() {
+            self.keep_now();
+        }
+    }
+
+    fn keep_now(&mut self) {
         if let Some(scratch) = &self.0
             && (scratch.lent || scratch.start == scratch.end)
         {

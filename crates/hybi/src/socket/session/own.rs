@@ -29,7 +29,14 @@ pub(crate) struct Own<T> {
     tasks: Arc<Tasks>,
     /// `tasks` as the transport sees them.
     waker: Waker,
+    /// Two tasks have waited at the same time.
+    are_two: bool,
+    /// Messages sent since something was received.
+    sends: u8,
 }
+
+/// A user who only sends reads after so many messages: a ping is to be answered, and a Close to be seen.
+const SENDS: u8 = 8;
 
 /// The tasks that use the socket. Receiving and sending may be polled by two, when a lock splits the
 /// socket; the transport has one slot for readiness to write, which both need.
@@ -37,15 +44,19 @@ pub(crate) struct Own<T> {
 struct Tasks(Mutex<[Option<Waker>; 2]>);
 
 impl Tasks {
-    fn register(&self, wait: Wait, cx: &Context<'_>) {
+    /// Whether another task waits, too.
+    fn register(&self, wait: Wait, cx: &Context<'_>) -> bool {
         let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let task = &mut tasks[usize::from(wait == Wait::Recv)];
+        let [send, recv] = &mut *tasks;
+        let (task, other) = if wait == Wait::Recv { (recv, send) } else { (send, recv) };
+        let are_two = other.as_ref().is_some_and(|other| !other.will_wake(cx.waker()));
         let old = match task {
             Some(waker) if waker.will_wake(cx.waker()) => None,
             task => task.replace(cx.waker().clone()),
         };
         drop(tasks);
         drop(old);
+        are_two
     }
 
     /// Wakes the task that does not wait for `wait`.
@@ -82,7 +93,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Own<T> {
         };
         let tasks = Arc::new(Tasks::default());
         let waker = Waker::from(Arc::clone(&tasks));
-        (link, Box::new(Self { session: Mutex::new(session), tasks, waker }))
+        (
+            link,
+            Box::new(Self { session: Mutex::new(session), tasks, waker, are_two: false, sends: 0 }),
+        )
     }
 
     /// The session, to be driven by a task.
@@ -98,7 +112,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Own<T> {
     /// Gives the core to `f`.
     pub(crate) fn with_core<R>(&mut self, f: impl FnOnce(&mut Core) -> R) -> R {
         let session = self.session.get_mut().unwrap_or_else(PoisonError::into_inner);
-        f(session.begin_own())
+        session.begin_own();
+        f(session.core.as_mut().expect("a session that is driven by its user keeps the core"))
     }
 
     /// Polls an operation until `f` gives something, and drives the session meanwhile.
@@ -110,7 +125,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Own<T> {
         let session = self.session.get_mut().unwrap_or_else(PoisonError::into_inner);
         session.begin_own();
         let Session { driver, core: Some(core), link, .. } = session else {
-            unreachable!("begun is with a core")
+            unreachable!("a session that is driven by its user keeps the core")
         };
         let mut own = Context::from_waker(&self.waker);
         let mut waits = None;
@@ -127,9 +142,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Own<T> {
                     let _ = pin!(yield_now()).poll(cx);
                     break Poll::Pending;
                 }
+                // Most writes are done at once, and nobody has to be woken.
+                Step::Wait(_) if !moved && driver.writes(core, &mut own) => moved = true,
                 Step::Wait(wait) => {
                     if waits.is_none() {
-                        self.tasks.register(wait, cx);
+                        self.are_two |= self.tasks.register(wait, cx);
                         waits = Some(wait);
                     }
                     if !driver.step(core, wait, &mut own) {
@@ -143,19 +160,40 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Own<T> {
         };
         core.keep_input();
         link.facts.publish(core, driver.is_done());
-        if let Some(wait) = waits.filter(|_| moved) {
+        if let Some(wait) = waits.filter(|_| moved && self.are_two) {
             // What it waits for may have happened here.
             self.tasks.wake_other(wait);
         }
         polled
     }
 
-    /// Writes what can be written now: a pong does not wait for the next call.
-    pub(crate) fn write(&mut self) {
+    /// Something was received. Writes what can be written now: a pong does not wait for the next call.
+    pub(crate) fn received(&mut self) {
+        self.sends = 0;
         let session = self.session.get_mut().unwrap_or_else(PoisonError::into_inner);
         if let Session { driver, core: Some(core), .. } = session {
             let _ = driver.poll_flush(core, &mut Context::from_waker(&self.waker));
         }
+    }
+
+    /// A message was sent. Reads now and then, for a user who does not receive.
+    pub(crate) fn sent(&mut self) {
+        self.sends += 1;
+        if self.sends < SENDS {
+            return;
+        }
+        self.sends = 0;
+        let session = self.session.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let Session { driver, core: Some(core), link, .. } = session else { return };
+        let mut own = Context::from_waker(&self.waker);
+        core.skip();
+        if core.wants_input() && driver.poll_fill(core, &mut own).is_ready() {
+            core.read_ahead();
+            let _ = driver.poll_flush(core, &mut own);
+            link.facts.publish(core, driver.is_done());
+            self.tasks.wake_other(Wait::Send);
+        }
+        core.keep_input();
     }
 
     /// Drops the transport at once.
@@ -173,30 +211,41 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Own<T> {
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Session<T, NoHandler> {
     /// Sees to what was asked since the last operation.
-    fn begin_own(&mut self) -> &mut Core {
+    #[inline]
+    fn begin_own(&mut self) {
+        if self.link.is_wanted() {
+            self.apply_requests();
+        }
+    }
+
+    #[cold]
+    fn apply_requests(&mut self) {
         let link = Arc::clone(&self.link);
         let (mut core, requests) = link.begin(self.core.take());
         if let Some(requests) = requests {
             self.apply(&mut core, *requests);
         }
-        self.core.insert(core)
+        self.core = Some(core);
     }
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
+    /// Writes what is queued. Whether anything has come of it.
+    fn writes(&mut self, core: &mut Core, cx: &mut Context<'_>) -> bool {
+        if core.is_flushed() && !core.is_gone() {
+            return false;
+        }
+        let before = (core.conn.queued(), core.is_flushed());
+        let _ = self.poll_flush(core, cx);
+        (core.conn.queued(), core.is_flushed()) != before
+    }
+
     /// One round for an operation that waits. Whether anything has moved.
     ///
     /// Whoever does not wait for messages has those read ahead that the peer sends meanwhile, so that two
     /// ends that both push do not wait for each other as long as both receive at all.
     fn step(&mut self, core: &mut Core, wait: Wait, cx: &mut Context<'_>) -> bool {
-        let before = core.conn.queued();
-        let flushed = core.is_flushed();
-        let _ = self.poll_flush(core, cx);
-        if core.conn.queued() != before || core.is_flushed() != flushed {
-            // Perhaps nothing more is to be waited for.
-            return true;
-        }
-        let mut moved = false;
+        let mut moved = self.writes(core, cx);
         let receives = wait == Wait::Recv;
         if !receives {
             // A reader that is still wanted would be borrowing the socket.
