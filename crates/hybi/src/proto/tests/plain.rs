@@ -157,7 +157,7 @@ fn short_messages_share_an_allocation_and_nothing_else() {
     let mut kept = Vec::new();
     for n in 0..1000usize {
         let payload = vec![n as u8; n % 100];
-        let mut bytes = frame(Role::Client, 0x82, &payload);
+        let mut bytes = frame(Role::Server, 0x82, &payload);
         let mut at = 0;
         let message = connection.receive_plain(&mut bytes, &mut at, &mut arena).unwrap();
         assert_eq!(at, bytes.len());
