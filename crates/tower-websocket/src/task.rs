@@ -88,22 +88,15 @@ impl<H: Handler> Future for Serve<H> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = self.get_mut();
-        if let State::Waiting(waiting) = &mut this.state {
-            let upgraded = ready!(waiting.poll(cx));
-            match (upgraded, mem::replace(&mut this.state, State::Ended)) {
-                (Some(upgraded), State::Waiting(waiting)) => {
-                    this.state = State::Running(waiting.start(upgraded));
-                }
-                (_, state) => {
-                    state.end();
-                    return Poll::Ready(());
-                }
-            }
+        let state = &mut self.get_mut().state;
+        if !matches!(state, State::Running(_)) {
+            ready!(state.poll_start(cx));
         }
-        if let State::Running(Running { held, session }) = &mut this.state {
-            let ended = ready!(held.in_span(|| Pin::new(session).poll(cx)));
-            mem::replace(&mut this.state, State::Ended).report(&ended);
+        if let State::Running(Running { held, session }) = state {
+            let entered = held.span().map(Span::enter);
+            let ended = ready!(Pin::new(session).poll(cx));
+            drop(entered);
+            mem::replace(state, State::Ended).report(&ended);
         }
         Poll::Ready(())
     }
@@ -116,6 +109,21 @@ impl<H: Handler> Drop for Serve<H> {
 }
 
 impl<H: Handler> State<H> {
+    /// Ready when it is running, or has ended without.
+    #[inline(never)]
+    fn poll_start(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Self::Waiting(waiting) = self {
+            let upgraded = ready!(waiting.poll(cx));
+            match (upgraded, mem::replace(self, Self::Ended)) {
+                (Some(upgraded), Self::Waiting(waiting)) => {
+                    *self = Self::Running(waiting.start(upgraded));
+                }
+                (_, state) => state.end(),
+            }
+        }
+        Poll::Ready(())
+    }
+
     /// Drops everything, inside the span.
     fn end(self) {
         match self {

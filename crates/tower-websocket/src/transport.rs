@@ -56,7 +56,7 @@ macro_rules! delegate {
 }
 
 impl AsyncRead for Transport {
-    #[inline]
+    #[inline(always)]
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -67,7 +67,7 @@ impl AsyncRead for Transport {
 }
 
 impl AsyncWrite for Transport {
-    #[inline]
+    #[inline(always)]
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -10,7 +10,7 @@ use std::{
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{BoxError, engine::Core, signals::Closed, websocket::WebSocket};
+use super::{BoxError, engine::Core, session::Borrowed, signals::Closed, websocket::WebSocket};
 use crate::proto::Message;
 
 /// What answers the messages of a socket: see [`WebSocket::serve`].
@@ -125,7 +125,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin, S: MessageService> Future for Serving<T,
         loop {
             let mut polled = false;
             if *this.stage == Stage::Receive {
-                let plainly = this.socket.handle.plainly(|core| {
+                let mut turn = Borrowed::take();
+                let plainly = turn.of(&this.socket.handle).and_then(|core| {
                     loop {
                         let Some(message) = core.next_plain() else {
                             return core.wait_plain(cx.waker()).map(|()| Poll::Pending);
@@ -159,6 +160,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin, S: MessageService> Future for Serving<T,
                         }
                     }
                 });
+                drop(turn);
                 match plainly {
                     Some(Poll::Pending) => return Poll::Pending,
                     Some(Poll::Ready(result)) => result?,

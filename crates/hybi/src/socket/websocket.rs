@@ -16,7 +16,7 @@ use super::{
     config::Config,
     engine::{Core, Next},
     error::Error,
-    session::{Handle, Own, Place, Step, Urge, Wait},
+    session::{Borrowed, Handle, Own, Place, Step, Urge, Wait},
     signals::{Closed, Closing, Pongs, RoundTrip, Signals},
     steps::{check_code, close, close_frame, queue, receive},
 };
@@ -76,7 +76,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Future for Send<'_, T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { socket, message } = &mut *self;
         if let Some(message) = message
-            && socket.handle.plainly(|core| core.send_plain(message)).is_some()
+            && let Some(core) = Borrowed::take().of(&socket.handle)
+            && core.send_plain(message).is_some()
         {
             return Poll::Ready(Ok(()));
         }
@@ -214,14 +215,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
     /// Those of [`recv`](Self::recv).
     #[inline(always)]
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>, Error>> {
-        let plainly = self.handle.plainly(|core| match core.next_plain() {
-            Some(message) => Some(Poll::Ready(Ok(Some(message)))),
-            None => core.wait_plain(cx.waker()).map(|()| Poll::Pending),
-        });
-        match plainly {
-            Some(polled) => polled,
-            None => self.poll_recv_in_full(cx),
+        let mut turn = Borrowed::take();
+        if let Some(core) = turn.of(&self.handle) {
+            if core.wait_plain(cx.waker()).is_some() {
+                return Poll::Pending;
+            }
+            if let Some(message) = core.next_plain() {
+                return Poll::Ready(Ok(Some(message)));
+            }
         }
+        drop(turn);
+        self.poll_recv_in_full(cx)
     }
 
     #[inline(never)]

@@ -33,10 +33,11 @@ mod waits;
 use std::{
     fmt,
     future::Future,
+    mem,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use tokio::{
@@ -52,7 +53,7 @@ use self::{
 pub(crate) use self::{
     link::Urge,
     own::{NoHandler, Own},
-    turn::{Facts, Handle, SocketLink},
+    turn::{Borrowed, Facts, Handle, SocketLink},
     waits::{Found, Place, Wait, Waits},
 };
 use super::{
@@ -233,34 +234,34 @@ where
 
     /// Closes a socket whose user has dropped it.
     fn close_if_dropped(core: &mut Core) {
-        if std::mem::take(&mut core.is_user_gone) {
+        if mem::take(&mut core.is_user_gone) {
             core.start_close(CloseFrame::new(CloseCode::NORMAL, CloseReason::default()));
             core.discard_received();
         }
     }
 
+    /// Whether a poll may begin on the plain paths.
+    #[inline(always)]
+    fn is_plain(&self, waker: &Waker) -> bool {
+        self.core.as_ref().is_some_and(|core| core.is_calm && core.task.will_wake(waker))
+            && !self.link.is_wanted()
+    }
+
     /// Goes round on the plain paths. True if that is all there is to do in this poll.
-    #[inline]
-    fn advance_plainly(
-        &mut self,
-        mut core: Box<Core>,
-        polled: &mut bool,
-        cx: &mut Context<'_>,
-    ) -> (Box<Core>, bool) {
+    #[inline(always)]
+    fn advance_plainly(&mut self, polled: &mut bool, cx: &mut Context<'_>) -> bool {
+        let Some(mut core) = self.core.take() else { return false };
         core.enter_plain();
-        loop {
+        let is_all = loop {
             let filled = match self.driver.read_plain(&mut core, cx) {
                 Poll::Ready(true) => true,
-                Poll::Ready(false) => break,
-                Poll::Pending if *polled && !self.driver.is_due() => {
-                    core.rest_plain();
-                    return (core, true);
-                }
+                Poll::Ready(false) => break false,
+                Poll::Pending if *polled && !self.driver.is_due() => break true,
                 // Something else has woken the task: the handler's, or the timer.
                 Poll::Pending => false,
             };
             if !filled && *polled {
-                break;
+                break false;
             }
             core.waits.clear_own();
             core = self.poll_handler(core, cx);
@@ -271,28 +272,22 @@ where
                 || !self.driver.write_plain(&mut core, cx)
                 || !self.driver.has_budget()
             {
-                break;
+                break false;
             }
+        };
+        if is_all {
+            core.rest_plain();
+        } else {
+            core.leave_plain();
         }
-        core.leave_plain();
-        (core, false)
+        self.core = Some(core);
+        is_all
     }
 
     /// Goes round until nothing moves any more: read, handler, write, end, deadlines.
     ///
     /// Deadlines come last. What has arrived or can be written counts, however late this is called.
-    #[inline]
-    fn advance(&mut self, core: Box<Core>, known: bool, cx: &mut Context<'_>) -> Box<Core> {
-        let mut polled = false;
-        if !core.is_calm {
-            return self.advance_in_full(core, polled, known, cx);
-        }
-        let (core, is_all) = self.advance_plainly(core, &mut polled, cx);
-        if is_all { core } else { self.advance_in_full(core, polled, known, cx) }
-    }
-
-    #[inline(never)]
-    fn advance_in_full(
+    fn advance(
         &mut self,
         mut core: Box<Core>,
         mut polled: bool,
@@ -364,6 +359,39 @@ where
         }
     }
 
+    /// A poll, or what is left of one in which the handler was `polled`.
+    #[inline(never)]
+    fn poll_in_full(&mut self, mut polled: bool, cx: &mut Context<'_>) -> Poll<Ended> {
+        let (mut core, mut requests) = self.link.begin(self.core.take());
+        let known = core.task.will_wake(cx.waker());
+        if !known {
+            core.task = cx.waker().clone();
+        }
+        loop {
+            if let Some(requests) = requests.take() {
+                self.apply(&mut core, *requests);
+            }
+            core = self.advance(core, mem::take(&mut polled), known, cx);
+            if self.driver.is_done() && self.handler.is_none() {
+                let handler = self.handler_end.take().map_or(HandlerEnd::Dropped, |end| *end);
+                let ended = Ended::new(handler, &core);
+                self.link.leave_core(core);
+                return Poll::Ready(ended);
+            }
+            core.begin_streak();
+            match self.link.rest(core, cx.waker(), known) {
+                Rest::Kept(kept) => {
+                    self.core = Some(kept);
+                    break;
+                }
+                Rest::Parked => break,
+                Rest::Asked(back, asked) => (core, requests) = (back, Some(asked)),
+            }
+        }
+        self.driver.rest();
+        Poll::Pending
+    }
+
     fn publish(&self, core: &mut Core) {
         self.link.facts.publish(core, self.driver.is_done());
     }
@@ -378,35 +406,15 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ended> {
         let this = &mut *self;
-        let (mut core, mut requests) = this.link.begin(this.core.take());
-        let known = core.task.will_wake(cx.waker());
-        if !known {
-            core.task = cx.waker().clone();
-            core.is_calm = false;
+        let mut polled = false;
+        if this.is_plain(cx.waker())
+            && this.advance_plainly(&mut polled, cx)
+            && !this.link.is_wanted()
+        {
+            this.driver.rest();
+            return Poll::Pending;
         }
-        loop {
-            if let Some(requests) = requests.take() {
-                this.apply(&mut core, *requests);
-            }
-            core = this.advance(core, known, cx);
-            if this.driver.is_done() && this.handler.is_none() {
-                let handler = this.handler_end.take().map_or(HandlerEnd::Dropped, |end| *end);
-                let ended = Ended::new(handler, &core);
-                this.link.leave_core(core);
-                return Poll::Ready(ended);
-            }
-            core.begin_streak();
-            match this.link.rest(core, cx.waker(), known) {
-                Rest::Kept(kept) => {
-                    this.core = Some(kept);
-                    break;
-                }
-                Rest::Parked => break,
-                Rest::Asked(back, asked) => (core, requests) = (back, Some(asked)),
-            }
-        }
-        this.driver.rest();
-        Poll::Pending
+        this.poll_in_full(polled, cx)
     }
 }
 

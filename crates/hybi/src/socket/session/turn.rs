@@ -93,13 +93,21 @@ pub(crate) fn turn<R>(
     (core, result)
 }
 
-/// Puts the core back, even where an operation panics: a waker of the user's may.
-struct Borrowed(Option<Box<Core>>);
+/// The core whose turn it is, in the hands of an operation.
+///
+/// It goes back even where the operation panics: a waker of the user's may.
+pub(crate) struct Borrowed(Option<Box<Core>>);
 
 impl Borrowed {
     #[inline(always)]
-    fn take() -> Self {
+    pub(crate) fn take() -> Self {
         Self(replace(None))
+    }
+
+    /// The core, if it is that of `link`.
+    #[inline(always)]
+    pub(crate) fn of(&mut self, link: &SocketLink) -> Option<&mut Core> {
+        self.0.as_deref_mut().filter(|core| core.turn.is_of(ptr::from_ref(link).addr()))
     }
 }
 
@@ -113,16 +121,6 @@ impl Drop for Borrowed {
 impl SocketLink {
     pub(crate) fn of(config: Arc<Config>) -> Arc<Self> {
         Arc::new(Self::new(Facts { config, signals: Signals::default() }))
-    }
-
-    /// Gives the core to `f` if it is in the turn and takes the plain paths.
-    #[inline(always)]
-    pub(crate) fn plainly<R>(&self, f: impl FnOnce(&mut Core) -> Option<R>) -> Option<R> {
-        let mut borrowed = Borrowed::take();
-        match &mut borrowed.0 {
-            Some(core) if core.turn.is_of(ptr::from_ref(self).addr()) => f(core),
-            _ => None,
-        }
     }
 
     /// Gives the core to `f` if it is in a turn of this thread, else `f` back.
