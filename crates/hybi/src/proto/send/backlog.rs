@@ -14,8 +14,8 @@ pub(super) const LARGE: usize = 16 * 1024;
 pub(super) struct Backlog {
     /// What is to come of the payload whose header is in `head`, or was.
     pub(super) body: Bytes,
-    /// How `body` is masked on its way into `head`, in a client.
-    pub(super) mask: Option<BodyMask>,
+    /// With what `body` is masked on its way into `head`, in a client.
+    pub(super) key: Option<[u8; 4]>,
     /// The message that is being cut into frames.
     pub(super) current: Option<Outgoing>,
     /// Pings first, then messages.
@@ -34,13 +34,6 @@ impl Backlog {
     pub(super) fn is_empty(&self) -> bool {
         self.unframed == 0 && self.body.is_empty()
     }
-}
-
-/// The key of a frame, and where in the frame's payload what is left of it begins.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct BodyMask {
-    pub(super) key: [u8; 4],
-    pub(super) offset: usize,
 }
 
 /// Something to be framed, or the rest of it.

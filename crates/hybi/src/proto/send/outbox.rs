@@ -14,7 +14,7 @@ use std::mem;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::backlog::{Backlog, BodyMask, LARGE, Outgoing};
+use super::backlog::{Backlog, LARGE, Outgoing};
 #[cfg(feature = "deflate")]
 use super::compressed::Compressing;
 use crate::proto::close::CloseFrame;
@@ -30,8 +30,9 @@ use crate::proto::wire::{
 /// `head` is filled up to about this length before it is written.
 const COALESCE: usize = 16 * 1024;
 
-/// So much of a large payload a client masks at a time.
-const PIECE: usize = 64 * 1024;
+/// So much of a large payload a client masks at a time: whole keys, so that each piece begins with the first byte
+/// of the key.
+const PIECE: usize = 16 * 1024 * size_of::<[u8; 4]>();
 
 #[derive(Debug)]
 pub(in crate::proto) struct Outbox {
@@ -288,7 +289,7 @@ impl Outbox {
     pub(in crate::proto) fn output(&mut self) -> [&[u8]; 2] {
         while self.head.len() < COALESCE && self.frame_next() {}
         let body = match &self.backlog {
-            Some(backlog) if backlog.mask.is_none() => &backlog.body[..],
+            Some(backlog) if backlog.key.is_none() => &backlog.body[..],
             _ => &[],
         };
         [&self.head, body]
@@ -306,7 +307,7 @@ impl Outbox {
             self.half_written = true;
         }
         if let Some(backlog) = &mut self.backlog
-            && backlog.mask.is_none()
+            && backlog.key.is_none()
         {
             let of_body = (n - of_head).min(backlog.body.len());
             backlog.body.advance(of_body);
@@ -322,7 +323,7 @@ impl Outbox {
             } else if backlog.body.is_empty() {
                 // An empty slice of it would keep the whole payload.
                 backlog.body = Bytes::new();
-                backlog.mask = None;
+                backlog.key = None;
             }
         }
     }
@@ -400,12 +401,11 @@ impl Outbox {
             return false;
         }
         let Some(backlog) = &mut self.backlog else { return false };
-        let Some(BodyMask { key, offset }) = &mut backlog.mask else { return false };
+        let Some(key) = backlog.key else { return false };
         let piece = backlog.body.split_to(backlog.body.len().min(PIECE));
         let at = self.head.len();
         self.head.extend_from_slice(&piece);
-        mask(&mut self.head[at..], *key, *offset);
-        *offset += piece.len();
+        mask(&mut self.head[at..], key, 0);
         self.release();
         true
     }
@@ -426,19 +426,19 @@ impl Outbox {
         let payload = message.payload.split_to(message.payload.len().min(self.max_frame));
         let whole = message.payload.is_empty();
         let first = First { fin: whole && message.first.fin, ..message.first };
-        let (body, mask) = if payload.len() < LARGE {
+        let (body, key) = if payload.len() < LARGE {
             self.put_frame(first, &payload);
             (Bytes::new(), None)
         } else {
             let Ok(key) = self.next_key() else { return };
             put_header(&mut self.head, first, payload.len(), key);
-            (payload, key.map(|key| BodyMask { key, offset: 0 }))
+            (payload, key)
         };
         let after = if whole { 0 } else { self.first_frame_size(message.payload.len()) };
         // There is none any more if no masking key was to be had.
         let Some(backlog) = &mut self.backlog else { return };
         backlog.body = body;
-        backlog.mask = mask;
+        backlog.key = key;
         if !whole {
             message.first = First::plain(message.first.fin, OpCode::Continuation);
             backlog.current = Some(message);

@@ -200,6 +200,7 @@ fn a_slow_transport_does_not_make_the_output_buffer_grow() {
             connection.send(Message::from(vec![0; 1_000_000])).unwrap();
             while connection.has_output() {
                 let [first, second] = connection.output();
+                assert!(first.len() <= bound, "{role:?} {}", first.len());
                 let n = (first.len() + second.len()).min(8000);
                 connection.advance(n);
             }
