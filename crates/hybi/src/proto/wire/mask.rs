@@ -1,7 +1,14 @@
 //! Masking (RFC 6455 section 5.3): the XOR, and where a client's keys come from.
 
+use std::sync::LazyLock;
+
+use fearless_simd::{Level, Simd, dispatch};
+
 /// Blocks of fixed size let the compiler use the widest vectors it has.
-const BLOCK: usize = 64;
+const BLOCK: usize = 128;
+
+/// Which those are on this processor. The loops over blocks are compiled for each kind that there is.
+static LEVEL: LazyLock<Level> = LazyLock::new(Level::new);
 
 /// XORs `data` with `key`, where `data[0]` is byte `offset` of the payload.
 ///
@@ -60,16 +67,8 @@ impl Key {
             8..=16 => self.apply_to_ends::<8>(data),
             17..=32 => self.apply_to_ends::<16>(data),
             33..=64 => self.apply_to_ends::<32>(data),
-            65..=128 => self.apply_to_ends::<BLOCK>(data),
-            len => {
-                let last = data.last_chunk::<BLOCK>().map(|last| self.turned(len).applied(last));
-                for block in data.as_chunks_mut::<BLOCK>().0 {
-                    *block = self.applied(block);
-                }
-                if let (Some(masked), Some(last)) = (last, data.last_chunk_mut()) {
-                    *last = masked;
-                }
-            }
+            65..=BLOCK => self.apply_to_ends::<64>(data),
+            _ => dispatch!(*LEVEL, simd => self.apply_to_blocks(simd, data)),
         }
     }
 
@@ -77,11 +76,27 @@ impl Key {
     fn copy(self, data: &[u8]) -> Vec<u8> {
         let mut copy = Vec::with_capacity(data.len());
         let (blocks, rest) = data.as_chunks::<BLOCK>();
-        copy.extend(blocks.iter().flat_map(|block| self.applied(block)));
+        dispatch!(*LEVEL, simd => self.extend(simd, &mut copy, blocks));
         let at = copy.len();
         copy.extend_from_slice(rest);
         self.apply(&mut copy[at..]);
         copy
+    }
+
+    #[inline(always)]
+    fn apply_to_blocks(self, _: impl Simd, data: &mut [u8]) {
+        let last = data.last_chunk::<BLOCK>().map(|last| self.turned(data.len()).applied(last));
+        for block in data.as_chunks_mut::<BLOCK>().0 {
+            *block = self.applied(block);
+        }
+        if let (Some(masked), Some(last)) = (last, data.last_chunk_mut()) {
+            *last = masked;
+        }
+    }
+
+    #[inline(always)]
+    fn extend(self, _: impl Simd, copy: &mut Vec<u8>, blocks: &[[u8; BLOCK]]) {
+        copy.extend(blocks.iter().flat_map(|block| self.applied(block)));
     }
 
     /// Applies the key to the first `N` bytes and the last, which may overlap: both are read before either is
