@@ -97,7 +97,7 @@ pub(crate) struct Core {
     pub(super) unattended: bool,
     /// Decoding ended before the input did, so that others have their turn.
     paused: bool,
-    /// The next poll of the session may take the plain paths.
+    /// The next poll of the session may take the plain paths. Nobody has visited it since the last.
     pub(crate) is_calm: bool,
     /// The end was acted on: a Close was answered, a violation has its Close queued.
     pub(super) settled: bool,
