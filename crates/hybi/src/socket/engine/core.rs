@@ -233,6 +233,10 @@ impl Core {
         if is_new {
             self.turn.spins += 1;
             if self.turn.spins >= SPINS {
+                // The turn may end after all, and this is not how it waits then.
+                if let Some(place) = *place {
+                    self.waits.leave(place);
+                }
                 return Err(Error::new(Kind::Blocked));
             }
         }
