@@ -254,3 +254,19 @@ async fn a_panic_of_a_future_that_is_dropped_is_reported() {
         end => panic!("{end:?}"),
     }
 }
+
+/// A grace that passes at the same time as the wait for the peer's end keeps that from nothing.
+#[tokio::test(start_paused = true)]
+async fn a_grace_as_long_as_the_linger_does_not_replace_it() {
+    let (io, mut peer) = Peer::pair(1000);
+    let (session, told) = stubborn(io, with_grace(Duration::from_secs(1)));
+    let begin = Instant::now();
+    peer.send_close(1000, "").await;
+    assert_eq!(peer.recv().await, (0x88, close_body(1000, "")));
+    assert!(peer.at_eof().await);
+    // The peer does not end its side.
+    assert_eq!((told.await.unwrap() - begin).as_secs(), 1);
+    let ended = timeout(HOUR, session).await.expect("nobody waits longer for the peer");
+    assert!(ended.unwrap().failure().is_none());
+    assert!(begin.elapsed().as_secs() <= 2);
+}

@@ -377,3 +377,38 @@ async fn a_session_that_is_dropped_before_its_first_poll_ends_its_socket() {
     control.abort();
     assert!(peer.at_eof().await);
 }
+
+/// A socket that was split for a while, and then answers messages as any other.
+#[tokio::test(start_paused = true)]
+async fn a_socket_that_was_split_closes_when_it_is_told_to() {
+    for served in [false, true] {
+        let (io, mut peer) = Peer::pair(1 << 16);
+        let session = Session::new(io, Config::server(), move |socket: Socket| {
+            let (sender, receiver) = socket.split();
+            let mut socket = Socket::reunite(sender, receiver).unwrap();
+            if served {
+                return socket.serve(async |message: Message| Ok(Some(message))).boxed();
+            }
+            async move {
+                while let Some(message) = socket.recv().await? {
+                    socket.send(message).await?;
+                }
+                Ok(())
+            }
+            .boxed()
+        });
+        let control = session.control();
+        let session = tokio::spawn(session);
+        for _ in 0..10 {
+            peer.send_text("x").await;
+            assert_eq!(peer.recv().await.1, b"x");
+            settle().await;
+        }
+        control.close(hybi::proto::CloseCode::GOING_AWAY.into());
+        let frame = timeout(Duration::from_secs(1), peer.recv()).await;
+        assert_eq!(frame, Ok((0x88, 1001u16.to_be_bytes().to_vec())), "served: {served}");
+        peer.send_close(1001, "").await;
+        drop(peer);
+        assert!(session.await.unwrap().failure().is_none());
+    }
+}

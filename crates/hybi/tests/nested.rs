@@ -4,15 +4,16 @@ mod support;
 
 use std::{
     future::{Future, poll_fn},
-    sync::mpsc,
-    task::Poll,
+    pin::pin,
+    sync::{Arc, LazyLock, mpsc},
+    task::{Context, Poll, Wake, Waker},
     time::Duration,
 };
 
 use futures_util::{FutureExt, SinkExt, StreamExt, future::join_all, stream::FuturesUnordered};
 use hybi::{
     proto::MessageKind,
-    socket::{BoxError, Config, Error, Session, WebSocket},
+    socket::{BoxError, Config, Error, HandlerEnd, Session, WebSocket},
 };
 use support::Peer;
 use tokio::{
@@ -200,10 +201,7 @@ async fn a_handler_with_many_futures_is_not_blocked() {
         peer.send_close(1000, "").await;
         drop(peer);
         let ended = session.await.unwrap();
-        assert!(
-            matches!(ended.handler(), hybi::socket::HandlerEnd::Returned),
-            "{count}: {ended:?}"
-        );
+        assert!(matches!(ended.handler(), HandlerEnd::Returned), "{count}: {ended:?}");
     }
 }
 
@@ -355,4 +353,39 @@ fn a_bare_socket_works_in_a_nested_block_on() {
         drop(peer);
         task.await.unwrap();
     });
+}
+
+/// A `block_on` that has one waker for all its calls, as some have one for each thread.
+fn block_with_one_waker<F: Future>(future: F) -> F::Output {
+    struct Ignore;
+    impl Wake for Ignore {
+        fn wake(self: Arc<Self>) {}
+    }
+    static WAKER: LazyLock<Waker> = LazyLock::new(|| Waker::from(Arc::new(Ignore)));
+    let mut future = pin!(future);
+    for _ in 0..100_000 {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&WAKER)) {
+            return output;
+        }
+    }
+    panic!("it waits for ever");
+}
+
+/// Also if the handler has waited in due form since.
+#[tokio::test(start_paused = true)]
+async fn a_second_nested_block_on_fails_as_the_first() {
+    let (io, mut peer) = Peer::pair(100);
+    let handler = |mut socket: Socket| async move {
+        for _ in 0..3 {
+            assert_blocked(block_with_one_waker(socket.recv()));
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        echo(socket).await
+    };
+    let session = tokio::spawn(Session::new(io, Config::server(), handler));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    peer.send_text("ping").await;
+    assert_eq!(peer.recv().await.1, b"ping");
+    drop(peer);
+    assert!(matches!(session.await.unwrap().handler(), HandlerEnd::Failed(_)));
 }

@@ -316,3 +316,35 @@ async fn a_receive_that_was_only_tried_does_not_keep_the_next_from_being_woken()
     }));
     talk(&mut peer, "tried").await;
 }
+
+/// Parts that wait for different things, none of which comes.
+#[tokio::test(start_paused = true)]
+async fn parts_that_wait_are_left_alone() {
+    let polls = Arc::new(AtomicUsize::new(0));
+    let (io, mut peer) = Peer::pair(100);
+    let count = Arc::clone(&polls);
+    let config = Config::server().keep_alive(None);
+    tokio::spawn(Session::new(io, config, move |socket: Socket| async move {
+        let (sender, mut receiver) = socket.split();
+        sender.send(vec![7; 100_000]).await?;
+        let mut set = FuturesUnordered::new();
+        let flush = async { sender.flush().await.map_err(BoxError::from) };
+        set.push(counted(Arc::clone(&count), flush).boxed());
+        let recv = async { Ok(receiver.recv().await.map(drop)?) };
+        set.push(counted(Arc::clone(&count), recv).boxed());
+        let more = async { sender.send("more").await.map_err(BoxError::from) };
+        set.push(counted(count, more).boxed());
+        while let Some(done) = set.next().await {
+            done?;
+        }
+        Ok(())
+    }));
+    settle().await;
+    settle().await;
+    let before = polls.load(Ordering::Relaxed);
+    assert!(before < 20, "{before} polls");
+    settle().await;
+    assert_eq!(polls.load(Ordering::Relaxed), before, "nothing has happened");
+    assert_eq!(peer.recv().await, (0x82, vec![7; 100_000]));
+    assert_eq!(peer.recv().await, (0x81, b"more".to_vec()));
+}

@@ -96,7 +96,7 @@ pub(crate) struct Core {
     pub(super) unattended: bool,
     /// Decoding ended before the input did, so that others have their turn.
     paused: bool,
-    /// The next poll of the session may take the plain paths.
+    /// The next poll of the session may take the plain paths. Nobody has visited it since the last.
     pub(crate) is_calm: bool,
     /// The end was acted on: a Close was answered, a violation has its Close queued.
     pub(super) settled: bool,
@@ -232,6 +232,10 @@ impl Core {
         if is_new {
             self.turn.spins += 1;
             if self.turn.spins >= SPINS {
+                // The turn may end after all, and this is not how it waits then.
+                if let Some(place) = *place {
+                    self.waits.leave(place);
+                }
                 return Err(Error::new(Kind::Blocked));
             }
         }

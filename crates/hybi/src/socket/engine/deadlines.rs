@@ -92,7 +92,7 @@ impl Quiet {
 pub(crate) enum Passed {
     /// The socket is to be looked at again.
     Socket,
-    /// The handler has gone on for too long after the end of its socket.
+    /// And the handler has gone on for too long after the end of its socket.
     Grace,
 }
 
@@ -267,9 +267,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         let timeouts = &config.timeouts;
         let passed = self.time.passing.as_mut().map(|passing| passing.take(now, timeouts));
         let Taken { close, hold, stall, stage, grace, late } = passed.unwrap_or_default();
-        if grace {
-            return Passed::Grace;
-        }
         if stage && self.stage == Stage::Flushing || stall {
             self.time_out(core, Timeout::Write);
         } else if stage {
@@ -289,7 +286,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             core.start_close(code.into());
             self.time.lasting = None;
         }
-        Passed::Socket
+        if grace { Passed::Grace } else { Passed::Socket }
     }
 }
 

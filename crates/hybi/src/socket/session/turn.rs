@@ -155,6 +155,7 @@ impl SocketLink {
             Err(f) => {
                 let used = Cell::new(Vec::new());
                 self.poll(cx, urge, |core| {
+                    core.is_calm = false;
                     let result = f(core);
                     used.set(core.waits.take_used());
                     result
@@ -227,6 +228,7 @@ impl SocketLink {
                 self.visit_or_ask(
                     urge,
                     |core| {
+                        core.is_calm = false;
                         let result = f(core);
                         used.set(core.waits.take_used());
                         result

@@ -56,7 +56,8 @@ struct Others {
     waiting: Vec<Other>,
     /// Wakers that are of no more use. They drop where nothing of the socket is held.
     used: Vec<Waker>,
-    /// A waker of the handler's that is not its task's, and with which the handler has yielded.
+    /// A waker of the handler's that is not its task's, and with which the handler has yielded: the last
+    /// that was seen to, so that one part of a handler has its waker known also between its waits.
     yields: Option<Waker>,
 }
 
@@ -66,6 +67,8 @@ struct Other {
     waker: Waker,
     /// It was left in the handler's turn.
     inside: bool,
+    /// And the handler has yielded since.
+    yielded: bool,
 }
 
 /// Whom [`Waits::end`] has found.
@@ -91,10 +94,13 @@ impl Waits {
             Some(other) => {
                 other.inside = inside;
                 if !other.waker.will_wake(waker) {
+                    other.yielded = false;
                     used.push(mem::replace(&mut other.waker, waker.clone()));
                 }
             }
-            None => waiting.push(Other { wait, place, waker: waker.clone(), inside }),
+            None => {
+                waiting.push(Other { wait, place, waker: waker.clone(), inside, yielded: false })
+            }
         }
     }
 
@@ -148,17 +154,20 @@ impl Waits {
 
     /// Whether the handler has yielded with `waker` before.
     pub(crate) fn yields_with(&self, waker: &Waker) -> bool {
-        let yields = self.others.as_ref().and_then(|others| others.yields.as_ref());
-        yields.is_some_and(|yields| yields.will_wake(waker))
+        self.others.as_ref().is_some_and(|others| {
+            let waiting = others.waiting.iter().filter(|other| other.yielded).map(|it| &it.waker);
+            others.yields.iter().chain(waiting).any(|yields| yields.will_wake(waker))
+        })
     }
 
-    /// The handler has yielded. Remembers the waker with which a part of it waits.
+    /// The handler has yielded. Remembers the wakers with which parts of it wait.
     pub(crate) fn yielded(&mut self) {
-        if let Some(others) = &mut self.others
-            && let Some(other) = others.waiting.iter().find(|other| other.inside)
-            && others.yields.as_ref().is_none_or(|yields| !yields.will_wake(&other.waker))
-        {
-            others.used.extend(others.yields.replace(other.waker.clone()));
+        let Some(Others { waiting, used, yields }) = self.others.as_deref_mut() else { return };
+        for other in waiting.iter_mut().filter(|other| other.inside && !other.yielded) {
+            other.yielded = true;
+            if yields.as_ref().is_none_or(|yields| !yields.will_wake(&other.waker)) {
+                used.extend(yields.replace(other.waker.clone()));
+            }
         }
     }
 
