@@ -11,6 +11,8 @@ use crate::proto::event::Event;
 #[cfg(feature = "tokio")]
 use crate::proto::event::{Receiving, Role};
 use crate::proto::message::{Message, MessageKind};
+#[cfg(feature = "tokio")]
+use crate::proto::wire::copy_masked;
 use crate::proto::wire::{self, mask, masked_copy};
 
 /// Below this length the standard library checks text as fast as `simdutf8`, and checks it where it will stay.
@@ -24,7 +26,7 @@ const SHARED: usize = 64;
 #[cfg(feature = "tokio")]
 const CHUNK: usize = 1024;
 
-/// Where short payloads are copied to. One allocation serves many of them.
+/// Where short payloads are copied to. One allocation serves many of them. It holds zeros that were not used yet.
 #[cfg(feature = "tokio")]
 #[derive(Debug, Default)]
 pub(crate) struct Arena(BytesMut);
@@ -36,19 +38,20 @@ impl Arena {
         if payload.len() > SHARED {
             return masked_copy(payload, key).into();
         }
-        if self.0.capacity() < payload.len() {
+        if self.0.len() < payload.len() {
             self.renew();
         }
-        self.0.extend_from_slice(payload);
-        mask(&mut self.0, key, 0);
-        self.0.split().freeze()
+        let mut copy = self.0.split_to(payload.len());
+        copy_masked(payload, &mut copy, key);
+        copy.freeze()
     }
 
     /// Takes the allocation anew where none of its payloads is left, or else a new one.
     #[cold]
     #[inline(never)]
     fn renew(&mut self) {
-        self.0.reserve(CHUNK);
+        self.0.clear();
+        self.0.resize(CHUNK, 0);
     }
 }
 

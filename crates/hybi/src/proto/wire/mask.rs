@@ -22,6 +22,20 @@ pub(in crate::proto) fn mask(data: &mut [u8], key: [u8; 4], offset: usize) {
     }
 }
 
+/// Copies `from` masked to `to`, which is as long.
+#[cfg(feature = "tokio")]
+#[inline(always)]
+pub(in crate::proto) fn copy_masked(from: &[u8], to: &mut [u8], key: [u8; 4]) {
+    let key = Key::new(key, 0);
+    match from.len() {
+        8..=16 => key.copy_ends::<8>(from, to),
+        _ => {
+            to.copy_from_slice(from);
+            key.apply(to);
+        }
+    }
+}
+
 /// From this length on masking while copying is less work than copying and masking.
 const FUSED: usize = 512;
 
@@ -103,17 +117,23 @@ impl Key {
     /// written. `N` is a multiple of four.
     #[inline(always)]
     fn apply_to_ends<const N: usize>(self, data: &mut [u8]) {
-        let len = data.len();
-        let (Some(first), Some(last)) = (data.first_chunk::<N>(), data.last_chunk::<N>()) else {
-            return;
-        };
-        let (masked_first, masked_last) = (self.applied(first), self.turned(len).applied(last));
-        if let Some(first) = data.first_chunk_mut() {
-            *first = masked_first;
+        if let Some(ends) = self.masked_ends::<N>(data) {
+            put_ends(data, ends);
         }
-        if let Some(last) = data.last_chunk_mut() {
-            *last = masked_last;
+    }
+
+    #[cfg(feature = "tokio")]
+    #[inline(always)]
+    fn copy_ends<const N: usize>(self, from: &[u8], to: &mut [u8]) {
+        if let Some(ends) = self.masked_ends::<N>(from) {
+            put_ends(to, ends);
         }
+    }
+
+    #[inline(always)]
+    fn masked_ends<const N: usize>(self, data: &[u8]) -> Option<[[u8; N]; 2]> {
+        let (first, last) = (data.first_chunk()?, data.last_chunk()?);
+        Some([self.applied(first), self.turned(data.len()).applied(last)])
     }
 
     #[inline(always)]
@@ -128,6 +148,16 @@ impl Key {
             *half = (u32::from_ne_bytes(*half) ^ self.0 as u32).to_ne_bytes();
         }
         masked
+    }
+}
+
+#[inline(always)]
+fn put_ends<const N: usize>(data: &mut [u8], [first, last]: [[u8; N]; 2]) {
+    if let Some(place) = data.first_chunk_mut() {
+        *place = first;
+    }
+    if let Some(place) = data.last_chunk_mut() {
+        *place = last;
     }
 }
 

@@ -9,4 +9,6 @@ pub(super) use self::frame::{
     BINARY, First, MASK, MAX_CONTROL, MAX_HEADER, OpCode, Rest, TEXT, header_size, parse_rest,
     put_header, starts_data,
 };
+#[cfg(feature = "tokio")]
+pub(super) use self::mask::copy_masked;
 pub(super) use self::mask::{MaskKeys, NoKey, mask, masked_copy};
