@@ -14,7 +14,7 @@ use super::{
     engine::{Core, Next},
     error::Error,
     sender::Sender,
-    session::{Place, Urge},
+    session::{Borrowed, Place, Urge},
     signals::{Closed, Closing, Pongs, RoundTrip},
     split::Halves,
     steps::receive,
@@ -71,6 +71,14 @@ impl Receiver {
     ///
     /// Those of [`recv`](Self::recv).
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>, Error>> {
+        if let Some(core) = Borrowed::take().of(&self.halves().handle) {
+            if core.wait_plain(cx.waker()).is_some() {
+                return Poll::Pending;
+            }
+            if let Some(message) = core.next_plain() {
+                return Poll::Ready(Ok(Some(message)));
+            }
+        }
         self.poll_next(cx, Core::next, Core::report)
     }
 

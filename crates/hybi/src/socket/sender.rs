@@ -14,7 +14,7 @@ use futures_sink::Sink;
 use super::{
     engine::Core,
     error::Error,
-    session::{Place, Step, Urge, Wait},
+    session::{Borrowed, Place, Step, Urge, Wait},
     signals::{Closed, Closing, Pongs, RoundTrip},
     split::Halves,
     steps::{check_code, close_frame, flush, queue},
@@ -111,6 +111,11 @@ impl Sender {
         urge: Urge,
     ) -> Result<(), Error> {
         let _turn = self.halves.gate().await?;
+        if let Some(core) = Borrowed::take().of(&self.halves.handle)
+            && core.send_plain(&message).is_some()
+        {
+            return Ok(());
+        }
         let mut place = self.halves.enter();
         let step = |core: &mut Core| queue(core, |core| send(core, &message));
         poll_fn(|cx| place.poll_until(cx, urge, step)).await

@@ -26,7 +26,7 @@ use super::{
     error::Error,
     receiver::Receiver,
     sender::Sender,
-    session::{Facts, Handle, NoHandler, Place, Session, Step, Urge},
+    session::{Borrowed, Facts, Handle, NoHandler, Place, Session, Step, Urge},
     steps::close,
     websocket::WebSocket,
 };
@@ -207,8 +207,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
     /// ```
     pub fn split_with_task(self) -> (Sender, Receiver, SplitTask<T>) {
         let Self { handle, own, .. } = self;
-        // Halves are for other tasks.
-        handle.want();
+        if Borrowed::take().of(&handle).is_none() {
+            // Other tasks will come, and need not wait for the session's next poll.
+            handle.want();
+        }
         let halves = Arc::new(Halves { handle, gate: Semaphore::new(1) });
         let sender = Sender::new(Arc::clone(&halves));
         let session = own.map(|own| own.into_session());

@@ -147,6 +147,12 @@ impl Deadlines {
         });
     }
 
+    /// There is nothing but the keep-alive, and the timer is set for that.
+    fn is_quiet(&self) -> bool {
+        let is_set = self.timer.as_ref().is_some_and(|timer| !timer.is_elapsed());
+        is_set && self.passing.is_none() && self.lasting.is_none()
+    }
+
     fn next(&self, core: &Core) -> Option<Instant> {
         let timeouts = &core.config.timeouts;
         let passing = self.passing.as_ref().map(|passing| {
@@ -204,6 +210,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         cx: &mut Context<'_>,
     ) -> Poll<Passed> {
         self.set_deadlines(core, watch.handler);
+        if watch.knows_waker && self.time.is_quiet() {
+            return Poll::Pending;
+        }
         let mut knows_waker = watch.knows_waker;
         loop {
             let Some(next) = self.time.next(core) else {

@@ -17,7 +17,6 @@ impl Core {
                 all.inside |= found.inside;
             }
         }
-        self.waits.tidy();
         all
     }
 

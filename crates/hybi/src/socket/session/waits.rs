@@ -121,12 +121,17 @@ impl Waits {
     /// The handler waits for a message, and nobody for anything else.
     #[inline]
     pub(crate) fn is_only_own_recv(&self) -> bool {
-        self.own == Wait::Recv as u8 && self.others.is_none()
+        self.own == Wait::Recv as u8 && self.has_no_others()
     }
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.own == 0 && self.others.is_none()
+        self.own == 0 && self.has_no_others()
+    }
+
+    #[inline]
+    fn has_no_others(&self) -> bool {
+        self.others.as_ref().is_none_or(|others| others.waiting.is_empty())
     }
 
     /// Forgets what the handler waits for: it is about to be polled, and will say so again.
@@ -143,8 +148,7 @@ impl Waits {
         self.own &= !(wait as u8);
         let mut inside = false;
         if let Some(others) = &mut self.others {
-            let due: Vec<_> = others.waiting.extract_if(.., |other| other.wait == wait).collect();
-            for other in due {
+            for other in others.waiting.extract_if(.., |other| other.wait == wait) {
                 inside |= other.inside;
                 other.waker.wake();
             }
@@ -177,16 +181,6 @@ impl Waits {
         match &mut self.others {
             Some(others) => mem::take(&mut others.used),
             None => Vec::new(),
-        }
-    }
-
-    /// Gives the memory back for which there is no more use.
-    pub(crate) fn tidy(&mut self) {
-        if let Some(others) = &self.others
-            && others.waiting.is_empty()
-            && others.yields.is_none()
-        {
-            self.others = None;
         }
     }
 }
@@ -235,7 +229,6 @@ mod tests {
         }
         let woken: Vec<_> = tasks.iter().map(|task| task.0.load(Ordering::Relaxed)).collect();
         assert_eq!(woken, [1, 0, 1]);
-        waits.tidy();
         assert!(waits.is_empty());
     }
 
