@@ -280,8 +280,12 @@ impl SocketLink {
     /// The session was dropped, perhaps before it was over, or panicked and has lost the core.
     pub(crate) fn abandon(&self, core: Option<Box<Core>>) {
         let core = core.or_else(|| self.seize());
-        let mut core =
-            core.unwrap_or_else(|| Box::new(Core::new(Arc::clone(&self.facts.config), &[])));
+        let mut core = core.unwrap_or_else(|| {
+            let mut core = Box::new(Core::new(Arc::clone(&self.facts.config), &[]));
+            // Nobody knows what was written.
+            core.unflushed = true;
+            core
+        });
         if !core.is_gone() {
             core.abort();
         }
