@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::{
     ending::Over,
     keep_alive::Pings,
-    parts::{Incoming, send_error},
+    parts::{Behind, Incoming, send_error},
     scratch::{self, Input, Scratch},
 };
 use crate::{
@@ -74,7 +74,7 @@ pub(crate) struct Core {
     /// The message that is taken in parts.
     pub(super) incoming: Option<Box<Incoming>>,
     /// Messages that wait for one in parts to be finished.
-    pub(super) behind: Option<Box<Vec<Message>>>,
+    pub(super) behind: Option<Box<Behind>>,
     /// Why nothing more will be received.
     pub(super) over: Option<Box<Over>>,
     /// When the keep-alive sends its next ping.

@@ -31,5 +31,5 @@ pub(crate) use self::{
     core::{Core, Next},
     deadlines::{Passed, Watch},
     io::Driver,
-    parts::Begun,
+    parts::{Begun, Used},
 };
