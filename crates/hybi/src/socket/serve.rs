@@ -147,7 +147,7 @@ where
                             }
                         }
                         this.call.set(Some(this.service.call(message)));
-                        let Some(call) = this.call.as_mut().as_pin_mut() else { return None };
+                        let call = this.call.as_mut().as_pin_mut()?;
                         let Poll::Ready(answer) = call.poll(cx) else {
                             *this.stage = Stage::Call;
                             polled = true;

@@ -106,7 +106,7 @@ impl Waits {
                 }
             }
             None => {
-                waiting.push(Other { wait, place, waker: waker.clone(), inside, yielded: false })
+                waiting.push(Other { wait, place, waker: waker.clone(), inside, yielded: false });
             }
         }
     }
