@@ -6,8 +6,8 @@ use std::{
     future::{Future, pending},
     io,
     pin::Pin,
-    sync::mpsc,
-    task::{Context, Poll},
+    sync::{Arc, mpsc},
+    task::{Context, Poll, Wake, Waker},
     time::Duration,
 };
 
@@ -476,4 +476,32 @@ async fn a_socket_that_was_closed_before_it_is_split_sends_nothing_more() {
     let (sender, _receiver) = socket.split();
     assert!(sender.send("more").await.is_err_and(|error| error.is_closed()));
     assert_eq!(peer.recv().await.0, 0x88);
+}
+
+/// As one that a program has made for its own loop of events.
+#[test]
+fn the_waker_of_a_session_may_use_its_socket() {
+    struct Using(std::sync::Mutex<Option<hybi::socket::Sender>>);
+
+    impl Wake for Using {
+        fn wake(self: Arc<Self>) {
+            let sender = self.0.lock().unwrap().take();
+            sender.into_iter().for_each(|sender| sender.abort());
+        }
+    }
+
+    let (done, is_done) = mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let _entered = runtime.enter();
+        let (io, _peer) = Peer::pair(100);
+        let (sender, _receiver, mut task) = WebSocket::new(io, Config::server()).split_with_task();
+        let waker = Waker::from(Arc::new(Using(std::sync::Mutex::new(Some(sender.clone())))));
+        let mut context = Context::from_waker(&waker);
+        assert!(task.poll_unpin(&mut context).is_pending());
+        assert!(sender.send("hello").now_or_never().is_some_and(|sent| sent.is_ok()));
+        assert!(task.poll_unpin(&mut context).is_ready(), "it was aborted");
+        let _ = done.send(());
+    });
+    is_done.recv_timeout(Duration::from_secs(10)).expect("neither hangs nor panics");
 }
