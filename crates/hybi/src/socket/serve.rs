@@ -15,7 +15,9 @@ use crate::proto::Message;
 
 /// What answers the messages of a socket: see [`WebSocket::serve`].
 ///
-/// A closure that takes a message and returns a future is one.
+/// A closure that takes a message and returns a future is one. An `async` closure is one if it captures
+/// nothing. Otherwise the closure gives each call its own part of what it captures:
+/// `move |message| { let state = state.clone(); async move { … } }`.
 pub trait MessageService {
     /// Gives the answer, if there is one.
     type Future: Future<Output = Result<Option<Message>, BoxError>>;
