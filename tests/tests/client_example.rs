@@ -375,6 +375,9 @@ async fn it_tells_how_the_server_closed() {
     fails("ended the connection without a Close", |stream| async {
         let mut server = Server::read(stream).await;
         server.accept().await;
+        // Without reading on it would be a reset.
+        let _ = server.0.shutdown().await;
+        server.wait().await;
     })
     .await;
 }

@@ -155,7 +155,7 @@ async fn a_peer_that_sends_anything_is_alive() {
                 if which == 0 && way.1 == Doing::Busy {
                     continue;
                 }
-                let config = config(role).timeouts(Timeouts::default().min_rate(0_usize));
+                let config = config(role).timeouts(Timeouts::default().min_rate(0));
                 let (user, mut watcher) = watched(way, role, config, Pong::Never);
                 for n in 0..240 {
                     sleep(15 * SECOND).await;
@@ -273,7 +273,7 @@ async fn a_peer_that_is_not_read_any_more_is_not_dropped_for_a_ping_before() {
     for drive in Drive::DRIVEN {
         let (io, peer) = Peer::pair(4096);
         let (go, went) = oneshot::channel();
-        let config = Config::server().timeouts(Timeouts::default().min_rate(0_usize));
+        let config = Config::server().timeouts(Timeouts::default().min_rate(0));
         let user = drive.run(io, config, move |mut user: User| async move {
             tokio::select! {
                 received = user.recv() => panic!("{received:?}"),
@@ -361,4 +361,17 @@ async fn a_socket_that_closes_sends_no_ping() {
         assert!(timeout(HOUR - SECOND, peer.io.read_u8()).await.is_err(), "{drive:?}");
         user.abort();
     }
+}
+
+/// Without time between pings they would take all the time there is.
+#[tokio::test(start_paused = true)]
+async fn a_keep_alive_without_an_interval_leaves_time_for_others() {
+    let keep_alive = KeepAlive::default().interval(Duration::ZERO).timeout(Duration::ZERO);
+    assert!(
+        keep_alive.get_interval() > Duration::ZERO && keep_alive.get_timeout() > Duration::ZERO
+    );
+    let (io, _peer) = Peer::pair(3);
+    let config = Config::server().keep_alive(keep_alive);
+    let user = run((Drive::Bare, Doing::Receiving), io, config);
+    let _ = timeout(HOUR, user).await.expect("it is given up");
 }

@@ -4,18 +4,21 @@ mod support;
 
 use std::{
     future::{Future, pending},
-    sync::mpsc,
+    io,
+    pin::Pin,
+    sync::{Arc, mpsc},
+    task::{Context, Poll, Wake, Waker},
     time::Duration,
 };
 
 use futures_util::FutureExt;
 use hybi::{
-    proto::Message,
+    proto::{CloseCode, Message},
     socket::{BoxError, Config, HandlerEnd, Receiver, Session, WebSocket},
 };
 use support::{Peer, masked, settle};
 use tokio::{
-    io::DuplexStream,
+    io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf},
     runtime::Builder,
     sync::oneshot,
     task::{JoinHandle, yield_now},
@@ -383,19 +386,16 @@ async fn a_session_that_is_dropped_before_its_first_poll_ends_its_socket() {
 async fn a_socket_that_was_split_closes_when_it_is_told_to() {
     for served in [false, true] {
         let (io, mut peer) = Peer::pair(1 << 16);
-        let session = Session::new(io, Config::server(), move |socket: Socket| {
+        let session = Session::new(io, Config::server(), move |socket: Socket| async move {
             let (sender, receiver) = socket.split();
-            let mut socket = Socket::reunite(sender, receiver).unwrap();
+            let mut socket = Socket::reunite(sender, receiver)?;
             if served {
-                return socket.serve(async |message: Message| Ok(Some(message))).boxed();
+                return socket.serve(async |message: Message| Ok(Some(message))).await;
             }
-            async move {
-                while let Some(message) = socket.recv().await? {
-                    socket.send(message).await?;
-                }
-                Ok(())
+            while let Some(message) = socket.recv().await? {
+                socket.send(message).await?;
             }
-            .boxed()
+            Ok(())
         });
         let control = session.control();
         let session = tokio::spawn(session);
@@ -404,11 +404,104 @@ async fn a_socket_that_was_split_closes_when_it_is_told_to() {
             assert_eq!(peer.recv().await.1, b"x");
             settle().await;
         }
-        control.close(hybi::proto::CloseCode::GOING_AWAY.into());
+        control.close(CloseCode::GOING_AWAY.into());
         let frame = timeout(Duration::from_secs(1), peer.recv()).await;
         assert_eq!(frame, Ok((0x88, 1001u16.to_be_bytes().to_vec())), "served: {served}");
         peer.send_close(1001, "").await;
         drop(peer);
         assert!(session.await.unwrap().failure().is_none());
     }
+}
+
+/// A transport that panics once it is told to.
+struct Panicking<T> {
+    io: T,
+    when: oneshot::Receiver<()>,
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Panicking<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        assert!(self.when.poll_unpin(cx).is_pending(), "as it was told to");
+        Pin::new(&mut self.io).poll_read(cx, buffer)
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Panicking<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+/// The session has lost what it knew in the panic, and with it who waits.
+#[tokio::test(start_paused = true)]
+async fn halves_learn_of_a_transport_that_panics() {
+    let (io, _peer) = Peer::pair(100);
+    let (now, when) = oneshot::channel();
+    let (sender, mut receiver) = WebSocket::new(Panicking { io, when }, Config::server()).split();
+    let receiving = tokio::spawn(async move { receiver.recv().await });
+    sender.feed(vec![7; 100_000]).await.unwrap();
+    let flush = sender.clone();
+    let flushing = tokio::spawn(async move { flush.flush().await });
+    settle().await;
+    now.send(()).unwrap();
+    let received = timeout(Duration::from_secs(1), receiving).await.expect("it is told").unwrap();
+    assert!(received.is_err_and(|error| error.is_disconnect()));
+    let flushed = timeout(Duration::from_secs(1), flushing).await.expect("it is told").unwrap();
+    assert!(flushed.is_err(), "nobody knows what was written");
+    assert!(sender.send("more").await.is_err());
+}
+
+/// What was asked of a socket before it was split holds for its halves.
+#[tokio::test(start_paused = true)]
+async fn a_socket_that_was_closed_before_it_is_split_sends_nothing_more() {
+    let (io, mut peer) = Peer::pair(100);
+    let mut socket = WebSocket::new(io, Config::server());
+    socket.start_close(CloseCode::GOING_AWAY, "").unwrap();
+    let (sender, _receiver) = socket.split();
+    assert!(sender.send("more").await.is_err_and(|error| error.is_closed()));
+    assert_eq!(peer.recv().await.0, 0x88);
+}
+
+/// As one that a program has made for its own loop of events.
+#[test]
+fn the_waker_of_a_session_may_use_its_socket() {
+    struct Using(std::sync::Mutex<Option<hybi::socket::Sender>>);
+
+    impl Wake for Using {
+        fn wake(self: Arc<Self>) {
+            let sender = self.0.lock().unwrap().take();
+            sender.into_iter().for_each(|sender| sender.abort());
+        }
+    }
+
+    let (done, is_done) = mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let _entered = runtime.enter();
+        let (io, _peer) = Peer::pair(100);
+        let (sender, _receiver, mut task) = WebSocket::new(io, Config::server()).split_with_task();
+        let waker = Waker::from(Arc::new(Using(std::sync::Mutex::new(Some(sender.clone())))));
+        let mut context = Context::from_waker(&waker);
+        assert!(task.poll_unpin(&mut context).is_pending());
+        assert!(sender.send("hello").now_or_never().is_some_and(|sent| sent.is_ok()));
+        assert!(task.poll_unpin(&mut context).is_ready(), "it was aborted");
+        let _ = done.send(());
+    });
+    is_done.recv_timeout(Duration::from_secs(10)).expect("neither hangs nor panics");
 }

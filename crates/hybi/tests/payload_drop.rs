@@ -243,3 +243,50 @@ fn what_is_queued_may_use_the_halves_when_the_session_is_dropped() {
         assert!(session.await.unwrap_err().is_cancelled());
     });
 }
+
+/// A sink that was found ready may send in the middle of another's message.
+#[test]
+fn what_waits_behind_a_message_in_parts_may_use_the_halves_when_it_is_dropped() {
+    on_two_threads(|| async {
+        for (in_turn, finishes) in [(false, false), (false, true), (true, false), (true, true)] {
+            let send = move |socket: Socket| async move {
+                let (mut sender, receiver) = socket.split();
+                let other = sender.clone();
+                let sink = &mut sender;
+                poll_fn(|cx| sink.poll_ready_unpin(cx)).await?;
+                let mut message = sink.start_message(MessageKind::Binary).await?;
+                message.send_chunk(vec![0; 20_000]).await?;
+                let action: Action = Box::new(move || {
+                    other.start_close(CloseCode::NORMAL, "").expect("a code that may be sent");
+                    drop((other, receiver));
+                });
+                let payload =
+                    Bytes::from_owner(Payload { bytes: vec![7; 10], action: Some(action) });
+                sink.start_send_unpin(Message::from(payload))?;
+                if finishes {
+                    message.finish().await?;
+                } else {
+                    drop(message);
+                }
+                sender.closed().await;
+                Ok::<_, BoxError>(())
+            };
+            let (io, mut peer) = Peer::pair(100_000);
+            let user = tokio::spawn(async move {
+                if in_turn {
+                    Session::new(io, Config::server(), send).await;
+                } else {
+                    send(WebSocket::new(io, Config::server())).await.unwrap();
+                }
+            });
+            assert_eq!(peer.recv().await.0, 0x02);
+            if finishes {
+                assert_eq!(peer.recv().await.0, 0x80);
+                assert_eq!(peer.recv().await, (0x82, vec![7; 10]));
+            }
+            assert_eq!(peer.recv().await.0, 0x88);
+            drop(peer);
+            timeout(Duration::from_secs(10), user).await.expect("it ends").unwrap();
+        }
+    });
+}

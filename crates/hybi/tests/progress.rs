@@ -150,7 +150,8 @@ async fn a_message_below_the_minimum_rate_ends_in_1008() {
             for (timeouts, step, seconds) in [
                 (Timeouts::default(), 1000, 30),
                 (Timeouts::default(), 1, 30),
-                (Timeouts::default().min_rate(100_usize), 90, 30),
+                (Timeouts::default().min_rate(100), 90, 30),
+                (Timeouts::default().min_rate(usize::MAX), 10_000, 30),
             ] {
                 let after = fails(drive, taking, timeouts, async |peer| {
                     assert!(!write_slowly(peer, 900 * 1024, step).await);
@@ -190,9 +191,9 @@ async fn bytes_of_an_earlier_time_do_not_count_for_the_minimum_rate() {
 async fn a_message_at_the_minimum_rate_arrives() {
     for (timeouts, len, step) in [
         (Timeouts::default(), 400 * 1024, 1100),
-        (Timeouts::default().min_rate(100_usize), 50_000, 110),
+        (Timeouts::default().min_rate(100), 50_000, 110),
         // Where it is off, an hour of one byte a second is no fault.
-        (Timeouts::default().min_rate(0_usize), 3600, 1),
+        (Timeouts::default().min_rate(0), 3600, 1),
     ] {
         for drive in Drive::ALL {
             for taking in TAKINGS {
@@ -213,7 +214,7 @@ async fn a_message_at_the_minimum_rate_arrives() {
 /// G-04: between the time that is set and a quarter more.
 #[tokio::test(start_paused = true)]
 async fn a_message_that_is_silent_for_too_long_ends_in_1008() {
-    let base = Timeouts::default().min_rate(0_usize);
+    let base = Timeouts::default().min_rate(0);
     for (timeouts, seconds) in [(base.clone(), 60), (base.silence(Duration::from_secs(8)), 8)] {
         for drive in Drive::ALL {
             for taking in TAKINGS {

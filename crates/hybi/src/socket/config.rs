@@ -162,19 +162,22 @@ impl Default for KeepAlive {
 }
 
 impl KeepAlive {
+    /// Without time between them there would be no end of pings.
+    const SHORTEST: Duration = Duration::from_millis(1);
+
     /// The longest time from one ping to the next. Each pause is drawn anew between three quarters of this
     /// and the whole, so that sockets that were opened together do not ping together. Default 20 s.
     ///
     /// Proxies and NAT gateways forget a silent connection after 30 s to some minutes; an interval below that
-    /// keeps the connection open.
+    /// keeps the connection open. At least 1 ms.
     pub fn interval(mut self, interval: Duration) -> Self {
-        self.interval = interval;
+        self.interval = interval.max(Self::SHORTEST);
         self
     }
 
-    /// How long the peer may be silent after a ping. Default 20 s.
+    /// How long the peer may be silent after a ping. Default 20 s, at least 1 ms.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.timeout = timeout.max(Self::SHORTEST);
         self
     }
 
@@ -192,7 +195,7 @@ impl KeepAlive {
 }
 
 macro_rules! timeouts {
-    ($($(#[$doc:meta])* $name:ident / $getter:ident : $type:ty = $default:expr;)*) => {
+    ($($(#[$doc:meta])* $name:ident($argument:ty) / $getter:ident: $type:ty = $default:expr;)*) => {
         /// How long a socket waits, for each thing that it waits for.
         ///
         /// All are measured with tokio's clock. `None` turns those off that can be.
@@ -211,7 +214,7 @@ macro_rules! timeouts {
         impl Timeouts {
             $(
                 $(#[$doc])*
-                pub fn $name(mut self, $name: impl Into<$type>) -> Self {
+                pub fn $name(mut self, $name: $argument) -> Self {
                     self.$name = $name.into();
                     self
                 }
@@ -232,49 +235,49 @@ timeouts! {
     /// [`write_stall`](Self::write_stall) holds. Also how long a peer's Close or violation waits for a
     /// handler that has not come back to receive the messages before it. Default 5 s. (RFC 6455 section
     /// 7.1.1)
-    close / get_close: Duration = Duration::from_secs(5);
+    close(Duration) / get_close: Duration = Duration::from_secs(5);
 
     /// How long the Close that answers a violation may take to be written. Default 1 s.
     /// (RFC 6455 section 7.1.7)
-    violation_flush / get_violation_flush: Duration = Duration::from_secs(1);
+    violation_flush(Duration) / get_violation_flush: Duration = Duration::from_secs(1);
 
     /// How long the transport is read on, and what arrives discarded, after the last byte was
     /// written, so that our Close is not lost to a reset. Default 1 s. (RFC 6455 section 7.1.1)
-    linger / get_linger: Duration = Duration::from_secs(1);
+    linger(Duration) / get_linger: Duration = Duration::from_secs(1);
 
     /// How long a client waits for the server to end the transport once both Closes are done.
     /// Default 2 s. (RFC 6455 section 7.1.1)
-    server_end / get_server_end: Duration = Duration::from_secs(2);
+    server_end(Duration) / get_server_end: Duration = Duration::from_secs(2);
 
     /// How long a write may make no progress at all. Beyond it the transport is dropped. Each byte that
     /// is written begins the time anew. Default 30 s.
-    write_stall / get_write_stall: Duration = Duration::from_secs(30);
+    write_stall(Duration) / get_write_stall: Duration = Duration::from_secs(30);
 
     /// How long a message that has begun to arrive, whole or in parts, may bring nothing. Beyond it the
     /// connection fails with 1008, up to a quarter of this later. The time does not count in which nothing
     /// is read, because the read-ahead is full, a part was not taken yet, or no operation of the socket is
     /// polled. Default 60 s.
-    silence / get_silence: Duration = Duration::from_secs(60);
+    silence(Duration) / get_silence: Duration = Duration::from_secs(60);
 
     /// How many bytes a second a message that has begun must bring at least, on average over 10 s. The first
     /// 20 s of a message are free of it. Below it the connection fails with 1008. As for
     /// [`silence`](Self::silence), only time counts in which this end reads. 0 turns it off. Default 1,024.
-    min_rate / get_min_rate: usize = 1024;
+    min_rate(usize) / get_min_rate: usize = 1024;
 
     /// How long a message may take from its first byte to its last, whole or in parts, however fast it
     /// arrives. Beyond it the connection fails with 1008. As for [`silence`](Self::silence), only time counts
     /// in which this end reads. Default: off.
-    max_message / get_max_message: Option<Duration> = None;
+    max_message(impl Into<Option<Duration>>) / get_max_message: Option<Duration> = None;
 
     /// How long a handler may go on once its socket is over: the peer's Close was answered, or the transport
     /// is gone. Beyond it a [`Session`](super::Session) drops the handler's future. A handler whose socket
     /// was [detached](super::WebSocket::detach) is left alone. Default 10 s.
-    handler_grace / get_handler_grace: Option<Duration> = Some(Duration::from_secs(10));
+    handler_grace(impl Into<Option<Duration>>) / get_handler_grace: Option<Duration> = Some(Duration::from_secs(10));
 
     /// How long a socket may go without a message in either direction; pings do not count. Beyond it the
     /// socket is closed with 1000, up to a quarter of this later. Default: off.
-    idle / get_idle: Option<Duration> = None;
+    idle(impl Into<Option<Duration>>) / get_idle: Option<Duration> = None;
 
     /// How long a socket lives at most. Beyond it the socket is closed with 1001. Default: off.
-    max_lifetime / get_max_lifetime: Option<Duration> = None;
+    max_lifetime(impl Into<Option<Duration>>) / get_max_lifetime: Option<Duration> = None;
 }

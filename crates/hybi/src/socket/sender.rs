@@ -137,7 +137,7 @@ impl Sender {
         poll_fn(|cx| place.poll_until(cx, Urge::Now, flush)).await
     }
 
-    /// Sends a ping that carries up to 125 bytes. The pong that answers it is not reported.
+    /// Sends a ping that carries up to 125 bytes. [`pongs`](Self::pongs) gives the pong that answers it.
     ///
     /// It does not wait for the messages of others, but for room in the queue.
     ///

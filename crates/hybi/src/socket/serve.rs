@@ -15,7 +15,9 @@ use crate::proto::Message;
 
 /// What answers the messages of a socket: see [`WebSocket::serve`].
 ///
-/// A closure that takes a message and returns a future is one.
+/// A closure that takes a message and returns a future is one. An `async` closure is one if it captures
+/// nothing. Otherwise the closure gives each call its own part of what it captures:
+/// `move |message| { let state = state.clone(); async move { … } }`.
 pub trait MessageService {
     /// Gives the answer, if there is one.
     type Future: Future<Output = Result<Option<Message>, BoxError>>;
@@ -79,7 +81,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
     /// # Cancel safety
     ///
     /// Dropping the future drops the socket, and the call that is under way.
-    pub fn serve<S: MessageService>(self, service: S) -> Serving<T, S> {
+    pub fn serve<S: MessageService>(self, service: S) -> Serving<T, S, S::Future> {
         Serving {
             socket: self,
             service,
@@ -103,21 +105,27 @@ enum Stage {
 }
 
 pin_project! {
-    /// The future of [`WebSocket::serve`].
+    /// The future of [`WebSocket::serve`]. `C` is a call of the service `S`.
+    // Bounds would keep it from being awaited in a future that is spawned, where the compiler cannot see
+    // that a service which fails with a `BoxError` meets them.
     #[must_use = "futures do nothing unless polled"]
-    pub struct Serving<T, S: MessageService> {
+    pub struct Serving<T, S, C> {
         socket: WebSocket<T>,
         service: S,
         stage: Stage,
         held: Option<Message>,
         #[pin]
-        call: Option<S::Future>,
+        call: Option<C>,
         // Made once, and only if something but the socket has to be waited for.
         closed: Option<Closed>,
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin, S: MessageService> Future for Serving<T, S> {
+impl<T, S> Future for Serving<T, S, S::Future>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+    S: MessageService,
+{
     type Output = Result<(), BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -208,7 +216,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin, S: MessageService> Future for Serving<T,
     }
 }
 
-impl<T, S: MessageService> fmt::Debug for Serving<T, S> {
+impl<T, S, C> fmt::Debug for Serving<T, S, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Serving").field("socket", &self.socket).finish_non_exhaustive()
     }

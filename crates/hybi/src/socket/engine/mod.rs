@@ -32,5 +32,5 @@ pub(crate) use self::{
     core::{Core, Next},
     deadlines::{Passed, Watch},
     io::Driver,
-    parts::Begun,
+    parts::{Begun, Used},
 };

@@ -4,6 +4,8 @@
 //! read-ahead. Of a message in parts one part at a time waits to be taken, and nothing is read
 //! while it does.
 
+use std::task::Waker;
+
 use bytes::Bytes;
 
 use super::{Core, Next, ending::End};
@@ -30,9 +32,16 @@ pub(super) struct Incoming {
     skipped: bool,
 }
 
-/// Messages that wait for one in parts to be finished. Few sockets ever have any.
+/// Messages that were let pass before one in parts began.
 #[derive(Default)]
-pub(super) struct Behind(Vec<Message>);
+pub(super) struct Behind {
+    waiting: Vec<Message>,
+    used: Vec<Message>,
+}
+
+/// What is of no more use. Dropping it may run code of the user's, who may use the socket in it: it drops
+/// where nothing of the socket is held.
+pub(crate) type Used = (Vec<Waker>, Vec<Message>);
 
 // ===== receiving =====
 
@@ -239,18 +248,24 @@ impl Core {
         self.stats.bytes_sent += len;
         if last {
             self.stats.messages_sent += 1;
-            for message in self.behind.take().into_iter().flat_map(|behind| behind.0) {
-                self.send(&message)?;
-            }
+            return self.send_waiting();
         }
         Ok(())
+    }
+
+    fn send_waiting(&mut self) -> Result<(), Error> {
+        let Some(mut behind) = self.behind.take() else { return Ok(()) };
+        let result = behind.waiting.iter().try_for_each(|message| self.send(message));
+        behind.used.append(&mut behind.waiting);
+        self.behind = Some(behind);
+        result
     }
 
     /// Sends a message that was let pass before one in parts began, behind that one.
     pub(crate) fn send_behind(&mut self, message: &Message) -> Result<(), Error> {
         if self.conn.is_message_open() {
             self.check_open()?;
-            self.behind.get_or_insert_default().0.push(message.clone());
+            self.behind.get_or_insert_default().waiting.push(message.clone());
             return Ok(());
         }
         self.send(message)
@@ -259,8 +274,23 @@ impl Core {
     /// A message in parts was given up: with a Close, because nothing else tells the peer that it is not
     /// whole.
     pub(crate) fn give_up(&mut self, frame: CloseFrame) {
-        self.behind = None;
+        if let Some(behind) = &mut self.behind {
+            behind.used.append(&mut behind.waiting);
+        }
         self.start_close(frame);
+    }
+
+    /// What is to be dropped where nothing of the socket is held.
+    #[inline]
+    pub(crate) fn take_used(&mut self) -> Used {
+        let mut used = (self.waits.take_used(), Vec::new());
+        if let Some(behind) = &mut self.behind {
+            used.1 = std::mem::take(&mut behind.used);
+            if behind.waiting.is_empty() {
+                self.behind = None;
+            }
+        }
+        used
     }
 
     /// The longest part that fits into a frame, if a message may begin.

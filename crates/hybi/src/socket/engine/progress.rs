@@ -108,7 +108,8 @@ impl Progress {
         if deadline(since, self.window) <= now {
             late |= self.bytes < self.wanted;
             self.window += WINDOW;
-            self.wanted = self.bytes + timeouts.min_rate as u64 * WINDOW.as_secs();
+            let wanted = (timeouts.min_rate as u64).saturating_mul(WINDOW.as_secs());
+            self.wanted = self.bytes.saturating_add(wanted);
         }
         late
     }

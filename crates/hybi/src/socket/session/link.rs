@@ -87,12 +87,9 @@ pub(crate) enum Rest<C, R> {
 }
 
 impl<C, R> Slot<C, R> {
-    fn wake_session(&self) {
-        if !self.busy
-            && let Some(session) = &self.session
-        {
-            session.wake_by_ref();
-        }
+    /// The session's task, if it sleeps. It is woken where nothing is locked: its waker may be the user's.
+    fn sleeper(&self) -> Option<Waker> {
+        self.session.as_ref().filter(|_| !self.busy).cloned()
     }
 
     fn rare(&mut self) -> &mut Rare<R> {
@@ -112,8 +109,11 @@ impl<C, R> Slot<C, R> {
 }
 
 impl<C: Linked, R: Default> Slot<C, R> {
-    /// Gives the object to `f`, or `f` back when it is out.
-    fn visit<T, F: FnOnce(&mut C) -> T>(&mut self, urge: Urge, f: F) -> Result<T, F> {
+    /// Gives the object to `f`, or `f` back when it is out. Also gives who is to be woken.
+    fn visit<T, F>(&mut self, urge: Urge, f: F) -> Result<(T, Option<Waker>), F>
+    where
+        F: FnOnce(&mut C) -> T,
+    {
         let Some(object) = &mut self.parked else { return Err(f) };
         let known = *self.known.get_or_insert_with(|| object.demands());
         let result = f(object);
@@ -121,10 +121,10 @@ impl<C: Linked, R: Default> Slot<C, R> {
             let demands = object.demands();
             if demands & !known != 0 {
                 self.known = Some(known | demands);
-                self.wake_session();
+                return Ok((result, self.sleeper()));
             }
         }
-        Ok(result)
+        Ok((result, None))
     }
 
     fn ask<T>(&mut self, change: impl FnOnce(&mut R) -> T) -> T {
@@ -160,17 +160,19 @@ impl<C: Linked, R: Default, F> Link<C, R, F> {
         f: impl FnOnce(&mut C) -> T,
     ) -> Poll<T> {
         let mut slot = self.enter();
-        match slot.visit(urge, f) {
-            Ok(result) => Poll::Ready(result),
+        let (polled, sleeper) = match slot.visit(urge, f) {
+            Ok((result, sleeper)) => (Poll::Ready(result), sleeper),
             Err(_) => {
                 let waiting = &mut slot.rare().waiting;
                 if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
                     waiting.push(cx.waker().clone());
                 }
-                slot.wake_session();
-                Poll::Pending
+                (Poll::Pending, slot.sleeper())
             }
-        }
+        };
+        drop(slot);
+        sleeper.into_iter().for_each(Waker::wake);
+        polled
     }
 
     /// Gives the object to `f`, or asks the session for what `otherwise` says.
@@ -182,27 +184,29 @@ impl<C: Linked, R: Default, F> Link<C, R, F> {
         otherwise: impl FnOnce(&mut R) -> T,
     ) -> T {
         let mut slot = self.enter();
-        match slot.visit(urge, f) {
-            Ok(result) => result,
-            Err(_) => {
-                let result = slot.ask(otherwise);
-                slot.wake_session();
-                result
-            }
-        }
+        let (result, sleeper) = match slot.visit(urge, f) {
+            Ok(visited) => visited,
+            Err(_) => (slot.ask(otherwise), slot.sleeper()),
+        };
+        drop(slot);
+        sleeper.into_iter().for_each(Waker::wake);
+        result
     }
 
     /// Wakes the session for what was left to it with [`Urge::Later`].
     pub(crate) fn wake(&self) {
         // While the object is out, the session is awake.
-        let _ = self.enter().visit(Urge::Now, |_| ());
+        let visited = self.enter().visit(Urge::Now, |_| ());
+        visited.ok().and_then(|((), sleeper)| sleeper).into_iter().for_each(Waker::wake);
     }
 
     /// Asks something of the session.
     pub(crate) fn ask(&self, change: impl FnOnce(&mut R)) {
         let mut slot = self.enter();
         slot.ask(change);
-        slot.wake_session();
+        let sleeper = slot.sleeper();
+        drop(slot);
+        sleeper.into_iter().for_each(Waker::wake);
     }
 
     /// From now on the object rests here between the session's polls. An operation that follows need not

@@ -229,7 +229,7 @@ where
         for place in left {
             core.waits.leave(place);
         }
-        drop(core.waits.take_used());
+        drop(core.take_used());
     }
 
     /// Closes a socket whose user has dropped it.

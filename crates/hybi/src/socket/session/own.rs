@@ -102,6 +102,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Own<T> {
     /// The session, to be driven by a task.
     pub(crate) fn into_session(self) -> Session<T, NoHandler> {
         let mut session = self.session.into_inner().unwrap_or_else(PoisonError::into_inner);
+        // What was asked of the socket before comes before what its halves do.
+        session.begin_own();
         if let Some(mut core) = session.core.take() {
             core.is_driven_by_user = false;
             session.link.park(core);

@@ -24,7 +24,12 @@ use super::{
 };
 use crate::{
     proto::{CloseFrame, Message},
-    socket::{config::Config, engine::Core, error::Error, signals::Signals},
+    socket::{
+        config::Config,
+        engine::{Core, Used},
+        error::Error,
+        signals::Signals,
+    },
 };
 
 /// What the session of a socket and its users have in common.
@@ -132,7 +137,7 @@ impl SocketLink {
             if core.turn.is_of(address) {
                 core.leave_plain();
                 let result = f(core);
-                let used = core.waits.take_used();
+                let used = core.take_used();
                 drop(borrowed);
                 drop(used);
                 return Ok(result);
@@ -153,11 +158,11 @@ impl SocketLink {
         match self.in_turn(f) {
             Ok(result) => Poll::Ready(result),
             Err(f) => {
-                let used = Cell::new(Vec::new());
+                let used = Cell::new(Used::default());
                 self.poll(cx, urge, |core| {
                     core.is_calm = false;
                     let result = f(core);
-                    used.set(core.waits.take_used());
+                    used.set(core.take_used());
                     result
                 })
             }
@@ -224,13 +229,13 @@ impl SocketLink {
         match self.in_turn(f) {
             Ok(result) => result,
             Err(f) => {
-                let used = Cell::new(Vec::new());
+                let used = Cell::new(Used::default());
                 self.visit_or_ask(
                     urge,
                     |core| {
                         core.is_calm = false;
                         let result = f(core);
-                        used.set(core.waits.take_used());
+                        used.set(core.take_used());
                         result
                     },
                     |requests| otherwise(requests),
@@ -278,8 +283,12 @@ impl SocketLink {
     /// The session was dropped, perhaps before it was over, or panicked and has lost the core.
     pub(crate) fn abandon(&self, core: Option<Box<Core>>) {
         let core = core.or_else(|| self.seize());
-        let mut core =
-            core.unwrap_or_else(|| Box::new(Core::new(Arc::clone(&self.facts.config), &[])));
+        let mut core = core.unwrap_or_else(|| {
+            let mut core = Box::new(Core::new(Arc::clone(&self.facts.config), &[]));
+            // Nobody knows what was written.
+            core.unflushed = true;
+            core
+        });
         if !core.is_gone() {
             core.abort();
         }

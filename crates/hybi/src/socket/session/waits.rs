@@ -71,6 +71,13 @@ struct Other {
     yielded: bool,
 }
 
+/// The core was lost in a panic of the session, or nobody uses it any more.
+impl Drop for Others {
+    fn drop(&mut self) {
+        self.waiting.drain(..).for_each(|other| other.waker.wake());
+    }
+}
+
 /// Whom [`Waits::end`] has found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Found {
