@@ -217,6 +217,6 @@ mod tests {
         }
         assert!(!second.is_finished());
         first.close().await.unwrap();
-        second.await.unwrap();
+        drop(second.await.unwrap());
     }
 }
