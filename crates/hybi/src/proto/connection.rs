@@ -154,13 +154,13 @@ impl Connection {
     /// binary frame of a message that is put together, with at least 4 KiB of it still to be taken.
     ///
     /// The space ends at the latest with the frame. It grows with what was received, not with what was
-    /// announced: it is 16 KiB, or as much as the message has already if that is more. Tell
+    /// announced: a message has room for 16 KiB, or for the next power of two if it has more already. Tell
     /// [`payload_received`](Self::payload_received) what was written before doing anything else with the
     /// connection.
     ///
     /// Text always goes through [`receive`](Self::receive): it is checked while it is copied, which costs
     /// less than reading it directly and checking it twice.
-    pub fn payload_space(&mut self) -> Option<Limit<&mut BytesMut>> {
+    pub fn payload_space(&mut self) -> Option<Limit<&mut Vec<u8>>> {
         self.decoder.payload_space()
     }
 

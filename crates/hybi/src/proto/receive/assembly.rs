@@ -2,21 +2,20 @@
 
 use std::mem;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::utf8::TextBuilder;
 use crate::proto::message::{Message, MessageKind};
 use crate::proto::violation::Violation;
 
-/// Memory reserved ahead of what was received: this much, or as much again as was received if that is
-/// more, and never past the frame's end.
+/// So much of a frame gets memory before it has come.
 const RESERVE: usize = 16 * 1024;
 
 /// The payload of a message so far, or that part of it which was not given out yet.
 #[derive(Debug)]
 pub(super) enum Assembly {
     Text(TextBuilder),
-    Binary(BytesMut),
+    Binary(Vec<u8>),
 }
 
 impl Assembly {
@@ -66,8 +65,7 @@ impl Assembly {
         if chunk.len() > limit.saturating_sub(received) {
             return Err(Violation::MessageTooBig { limit });
         }
-        let room = chunk.len().max(received);
-        self.make_room(chunk.len(), room);
+        self.make_room(chunk.len(), chunk.len(), limit - received);
         self.push(chunk)
     }
 
@@ -75,7 +73,7 @@ impl Assembly {
     pub(super) fn take_part(&mut self) -> Option<Message> {
         let part = match self {
             Self::Text(text) => Message::Text(text.take().into()),
-            Self::Binary(bytes) => Message::Binary(mem::take(bytes).freeze()),
+            Self::Binary(bytes) => Message::Binary(mem::take(bytes).into()),
         };
         (!part.is_empty()).then_some(part)
     }
@@ -86,19 +84,24 @@ impl Assembly {
                 let text = text.finish().map_err(|_| Violation::TextUtf8)?;
                 Ok(Message::Text(text.into()))
             }
-            Self::Binary(bytes) => Ok(Message::Binary(bytes.freeze())),
+            Self::Binary(bytes) => Ok(Message::Binary(bytes.into())),
         }
     }
 
-    /// Makes room for `n` bytes, and if that takes an allocation then for more of the `missing` bytes of
-    /// the frame: as many as were received, or `RESERVE` if that is more.
-    pub(super) fn make_room(&mut self, n: usize, missing: usize) {
+    /// Makes room for `n` bytes, of the `missing` bytes of a frame, and of the `most` that can still come of the
+    /// message.
+    ///
+    /// If that takes an allocation, it makes room for the next power of two in all, or for `RESERVE` of what the
+    /// frame has announced, and for no more than `most`.
+    pub(super) fn make_room(&mut self, n: usize, missing: usize, most: usize) {
         let received = self.len();
         if self.capacity() - received < n {
-            let room = n.max(missing.min(received.max(RESERVE)));
+            let announced = received.saturating_add(missing).min(RESERVE);
+            let all = (received + n).next_power_of_two().max(announced);
+            let room = (all - received).min(most).max(n);
             match self {
-                Self::Text(text) => text.reserve(room),
-                Self::Binary(bytes) => bytes.reserve(room),
+                Self::Text(text) => text.reserve_exact(room),
+                Self::Binary(bytes) => bytes.reserve_exact(room),
             }
         }
     }
@@ -116,6 +119,6 @@ pub(super) fn whole(kind: MessageKind, payload: &[u8]) -> Result<Message, Violat
 
 impl Default for Assembly {
     fn default() -> Self {
-        Self::Binary(BytesMut::new())
+        Self::Binary(Vec::new())
     }
 }

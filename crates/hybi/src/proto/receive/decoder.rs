@@ -221,6 +221,10 @@ impl Decoder {
             return Err(violation);
         }
         while !self.is_held() {
+            // What was held for a decision goes out before more is added to it.
+            if self.in_parts() && self.held() >= PART {
+                return Ok(self.part());
+            }
             #[cfg(feature = "deflate")]
             if self.inflating.as_mut().is_some_and(|inflating| inflating.take_pause()) {
                 return Ok(self.part());
@@ -235,9 +239,6 @@ impl Decoder {
             };
             if event.is_some() {
                 return Ok(event);
-            }
-            if self.in_parts() && self.held() >= PART {
-                return Ok(self.part());
             }
         }
         Ok(None)
@@ -403,7 +404,8 @@ impl Decoder {
         if !control && self.is_compressed() {
             return self.compressed_payload(frame, input);
         }
-        let wanted = if control { frame.missing } else { frame.missing.min(self.room()) };
+        let room = if control { usize::MAX } else { self.room() };
+        let wanted = frame.missing.min(room);
         let chunk = frame.unmask(take(input, wanted));
         let open = self.open.get_or_insert_default();
         if chunk.is_empty() {
@@ -412,7 +414,7 @@ impl Decoder {
             open.control.reserve(frame.missing);
             open.control.extend_from_slice(chunk);
         } else if let Some(message) = &mut open.message {
-            message.append(chunk, frame.missing)?;
+            message.append(chunk, wanted, if frame.first.fin { wanted } else { room })?;
         }
         frame.take(chunk.len());
         open.frame = frame.unfinished();

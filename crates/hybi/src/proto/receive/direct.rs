@@ -1,7 +1,7 @@
 //! How the rest of a long binary payload is read straight to where it belongs.
 
+use bytes::BufMut;
 use bytes::buf::Limit;
-use bytes::{BufMut, BytesMut};
 
 use super::assembly::Assembly;
 use super::decoder::Decoder;
@@ -14,7 +14,7 @@ const DIRECT: usize = 4 * 1024;
 
 impl Decoder {
     /// Where the rest of a long binary payload can be read without going through `receive`.
-    pub(in crate::proto) fn payload_space(&mut self) -> Option<Limit<&mut BytesMut>> {
+    pub(in crate::proto) fn payload_space(&mut self) -> Option<Limit<&mut Vec<u8>>> {
         let open = self.open.as_ref()?;
         let frame = open.frame?;
         // Parts are copied out of the driver's buffer: it serves all connections, and what is read at
@@ -26,13 +26,15 @@ impl Decoder {
         if self.is_compressed() {
             return None;
         }
-        let wanted = frame.missing.min(self.room());
+        let room = self.room();
+        let wanted = frame.missing.min(room);
         if wanted < DIRECT {
             return None;
         }
         let message = self.message_mut()?;
         if message.content.kind() == MessageKind::Binary {
-            message.content.make_room(DIRECT, wanted);
+            let most = if frame.first.fin { wanted } else { room };
+            message.content.make_room(DIRECT, wanted, most);
         }
         let Assembly::Binary(bytes) = &mut message.content else { return None };
         let space = wanted.min(bytes.capacity() - bytes.len());

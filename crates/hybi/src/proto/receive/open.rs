@@ -105,11 +105,17 @@ impl OpenMessage {
         Self { content: Assembly::new(kind), fragments: 0, in_parts }
     }
 
-    /// Adds unmasked payload; `missing` counts it and what is to come of its frame.
-    pub(super) fn append(&mut self, chunk: &[u8], missing: usize) -> Result<(), Violation> {
-        // A part is let go of before more comes.
+    /// Adds unmasked payload. `missing` counts it and what is to come of its frame, and `most` what can come of the
+    /// message.
+    pub(super) fn append(
+        &mut self,
+        chunk: &[u8],
+        missing: usize,
+        most: usize,
+    ) -> Result<(), Violation> {
+        // A part is let go of before the rest of a frame comes.
         let missing = if self.in_parts { chunk.len() } else { missing };
-        self.content.make_room(chunk.len(), missing);
+        self.content.make_room(chunk.len(), missing, most);
         self.content.push(chunk)
     }
 

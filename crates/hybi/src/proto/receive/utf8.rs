@@ -23,9 +23,9 @@ impl TextBuilder {
         self.text.len() + self.cut.len()
     }
 
-    /// Makes room for this many bytes more.
-    pub(super) fn reserve(&mut self, additional: usize) {
-        self.text.reserve(additional);
+    /// Makes room for this many bytes more, and no others.
+    pub(super) fn reserve_exact(&mut self, additional: usize) {
+        self.text.reserve_exact(additional);
     }
 
     /// Bytes that fit without an allocation, those taken included.

@@ -63,6 +63,44 @@ fn memory_follows_what_was_received() {
     }
 }
 
+/// In one frame, and in several: the last ends where its length says.
+#[test]
+fn a_message_gets_no_memory_beyond_its_end() {
+    for opcode in [0x81, 0x82] {
+        for (before, len) in [(0, 100_000), (40_000, 70_000), (60_000, 3000)] {
+            let mut wire = frame(Role::Server, opcode & 0x0f, &vec![b'x'; before]);
+            wire.extend(frame(Role::Server, 0x80, &vec![b'x'; len]));
+            if before == 0 {
+                wire = frame(Role::Server, opcode, &vec![b'x'; len]);
+            }
+            let mut server = endpoint(Role::Server, &Limits::default());
+            let split = wire.len() - 1;
+            wire[..split].chunks(4096).for_each(|piece| drop(feed(&mut server, piece)));
+            let bound = (before + len).max(before.next_power_of_two());
+            assert!(server.reserved() <= bound, "{} for {bound}", server.reserved());
+            assert_eq!(feed(&mut server, &wire[split..]).0.len(), 1);
+        }
+    }
+}
+
+/// However many frames a message has, it is copied a few times at most.
+#[test]
+fn the_memory_of_a_message_of_many_frames_grows_in_few_steps() {
+    for receiving in [Receiving::Messages, Receiving::Undecided { read_ahead: 1 << 20 }] {
+        let mut server = endpoint(Role::Server, &Limits::default());
+        server.set_receiving(receiving);
+        feed(&mut server, &frame(Role::Server, 0x02, b"x"));
+        let (mut steps, mut reserved) = (0, server.reserved());
+        for _ in 0..100 {
+            let more: Vec<u8> = frame(Role::Server, 0x00, &[b'x'; 10]).repeat(10);
+            feed(&mut server, &more);
+            steps += u32::from(server.reserved() != reserved);
+            reserved = server.reserved();
+        }
+        assert!(steps <= 14, "{steps} steps to {reserved}");
+    }
+}
+
 #[test]
 fn nothing_is_kept_of_a_message_that_is_complete_or_given_up() {
     for opcode in [0x81, 0x82] {

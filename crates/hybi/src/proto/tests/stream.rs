@@ -357,6 +357,23 @@ fn what_was_put_together_is_the_first_part() {
     assert_eq!(parts(&mut server, &wire[10..]), [("€cd".into(), true)]);
 }
 
+/// A part is no longer than what was held or what has come since.
+#[test]
+fn what_was_held_is_given_out_before_more_is_added() {
+    let limits = Limits::default();
+    let payload = vec![b'x'; 60_000];
+    let mut server = undecided(Role::Server, &limits, 40_000);
+    let mut wire = frame(Role::Server, 0x82, &payload);
+    let (mut held, mut rest) = wire.split_at_mut(40_008);
+    assert_eq!(server.receive(&mut held), Ok(None));
+    assert!(held.is_empty());
+    server.set_receiving(Receiving::Parts);
+    for expected in [40_000, 20_000] {
+        let Ok(Some(Event::Part { part, .. })) = server.receive(&mut rest) else { panic!() };
+        assert_eq!(part.len(), expected);
+    }
+}
+
 // ===== sending =====
 
 /// Parts of a message as an endpoint sends them, between other things.
