@@ -349,6 +349,13 @@ impl Connection {
         self.outbox.has_output()
     }
 
+    /// There is no output, nor a buffer for it, nor a failure to report.
+    #[cfg(feature = "tokio")]
+    #[inline]
+    pub(crate) fn is_output_at_rest(&self) -> bool {
+        self.outbox.is_at_rest()
+    }
+
     /// The next bytes to write: a contiguous buffer, and the payload that follows it if that is large.
     /// Both are empty if there is nothing.
     ///

@@ -309,10 +309,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
         send: fn(&mut Core, &Message) -> Result<(), Error>,
     ) -> Poll<Result<(), Error>> {
         ready!(self.poll_feed(cx, message, send))?;
-        if self.own.is_none() {
-            return Poll::Ready(Ok(()));
-        }
-        let flushed = ready!(self.poll_flush(cx));
+        let Some(own) = &mut self.own else { return Poll::Ready(Ok(())) };
+        // Most of the time nothing stands in the way.
+        let flushed = if own.flush_at_once() { Ok(()) } else { ready!(self.poll_flush(cx)) };
         if let Some(own) = &mut self.own {
             own.sent();
         }
@@ -342,7 +341,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
         send: fn(&mut Core, &Message) -> Result<(), Error>,
     ) -> Poll<Result<(), Error>> {
         let Some(whole) = &*message else { return Poll::Ready(Ok(())) };
-        let result = ready!(self.poll_until(cx, |core| queue(core, |core| send(core, whole))));
+        let result = match self.own.as_mut().and_then(|own| own.feed_at_once(whole, send)) {
+            Some(result) => result,
+            None => ready!(self.poll_until(cx, |core| queue(core, |core| send(core, whole)))),
+        };
         *message = None;
         Poll::Ready(result)
     }

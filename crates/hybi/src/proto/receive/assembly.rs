@@ -91,13 +91,14 @@ impl Assembly {
     /// Makes room for `n` bytes, of the `missing` bytes of a frame, and of the `most` that can still come of the
     /// message.
     ///
-    /// If that takes an allocation, it makes room for the next power of two in all, or for `RESERVE` of what the
-    /// frame has announced, and for no more than `most`.
+    /// If that takes an allocation, it makes room for the next power of two in all once there is something, or for
+    /// `RESERVE` of what the frame has announced, and for no more than `most`.
     pub(super) fn make_room(&mut self, n: usize, missing: usize, most: usize) {
         let received = self.len();
         if self.capacity() - received < n {
             let announced = received.saturating_add(missing).min(RESERVE);
-            let all = (received + n).next_power_of_two().max(announced);
+            let all = if received == 0 { n } else { (received + n).next_power_of_two() };
+            let all = all.max(announced);
             let room = (all - received).min(most).max(n);
             match self {
                 Self::Text(text) => text.reserve_exact(room),

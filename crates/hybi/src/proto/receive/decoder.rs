@@ -115,7 +115,12 @@ impl Decoder {
     }
 
     /// Whether input is left alone until it is decided what becomes of the open message.
+    #[inline]
     pub(in crate::proto) fn is_held(&self) -> bool {
+        self.open.is_some() && self.is_open_held()
+    }
+
+    fn is_open_held(&self) -> bool {
         self.room() == 0 || (self.is_undecided() && self.overrun().is_some())
     }
 

@@ -281,6 +281,13 @@ impl Outbox {
         self.queued() > 0
     }
 
+    /// Nothing is queued, no buffer is held, and nothing has failed.
+    #[cfg(feature = "tokio")]
+    #[inline]
+    pub(in crate::proto) fn is_at_rest(&self) -> bool {
+        self.head.capacity() == 0 && self.backlog.is_none() && !self.failed
+    }
+
     pub(in crate::proto) fn failed(&self) -> bool {
         self.failed
     }

@@ -112,6 +112,8 @@ pub(crate) struct Core {
 /// Messages that were decoded before anybody asked for them.
 #[derive(Default)]
 struct Ready {
+    /// The first of them. Most of the time it is the only one.
+    first: Option<Message>,
     queue: VecDeque<Message>,
     size: usize,
 }
@@ -258,9 +260,14 @@ impl Core {
             return Some(Next::Yield);
         }
         // The decision may have made whole what waited for it, and that is before the rest of the input.
-        let message = self.pop_ready().or_else(|| self.decode()).or_else(|| {
-            self.decide_for_messages().then(|| self.pop_ready().or_else(|| self.decode())).flatten()
-        });
+        let message = if self.has_nothing() {
+            None
+        } else {
+            self.pop_ready().or_else(|| self.decode()).or_else(|| {
+                let decided = self.decide_for_messages();
+                decided.then(|| self.pop_ready().or_else(|| self.decode())).flatten()
+            })
+        };
         if message.is_none() {
             if self.turn.is_on() || self.is_driven_by_user {
                 // More may be read and taken before the task has yielded.
@@ -270,6 +277,15 @@ impl Core {
             }
         }
         message.map(Next::Message).or_else(|| self.is_over().then_some(Next::End))
+    }
+
+    /// Nothing has come of what whoever receives waits for.
+    #[inline]
+    fn has_nothing(&self) -> bool {
+        self.ready.is_none()
+            && self.input.is_empty()
+            && self.incoming.is_none()
+            && (self.wants_messages() || self.discard)
     }
 
     /// Whether so many messages were taken one after the other that it is the turn of other tasks.
@@ -288,7 +304,7 @@ impl Core {
     #[inline]
     pub(super) fn pop_ready(&mut self) -> Option<Message> {
         let ready = self.ready.as_mut()?;
-        let message = ready.queue.pop_front()?;
+        let message = ready.first.take().or_else(|| ready.queue.pop_front())?;
         ready.size -= message.len() + MESSAGE_OVERHEAD;
         if ready.queue.is_empty() {
             self.ready = None;
@@ -302,7 +318,13 @@ impl Core {
     }
 
     /// Decodes input up to the next message that is of interest, or the next part.
+    #[inline]
     pub(super) fn decode(&mut self) -> Option<Message> {
+        if self.input.is_empty() && self.incoming.is_none() { None } else { self.decode_now() }
+    }
+
+    #[inline(never)]
+    fn decode_now(&mut self) -> Option<Message> {
         while self.over.is_none() && !self.input.is_empty() {
             let mut rest = self.input.bytes();
             let before = rest.len();
@@ -365,8 +387,17 @@ impl Core {
 
     /// Decodes input that nobody asked for yet, as far as the read-ahead goes, so that pings and
     /// the end behind it are seen; keeps the rest.
+    #[inline]
     pub(crate) fn read_ahead(&mut self) {
         let unasked = !self.waits.is_waited_for(Wait::Recv);
+        let is_idle = self.has_nothing() && self.over.is_none() && !self.conn.close_queued();
+        if !is_idle || (unasked && self.wants_messages()) {
+            self.read_ahead_now(unasked);
+        }
+        self.input.keep();
+    }
+
+    fn read_ahead_now(&mut self, unasked: bool) {
         let closing = self.conn.close_queued();
         if unasked && !closing && self.wants_messages() {
             self.decide_later();
@@ -386,7 +417,6 @@ impl Core {
                 self.settle();
             }
         }
-        self.input.keep();
     }
 
     /// Lets go of the thread's buffer.
@@ -396,8 +426,13 @@ impl Core {
 
     pub(super) fn push_ready(&mut self, message: Message) {
         let ready = self.ready.get_or_insert_default();
-        ready.size += message.len() + MESSAGE_OVERHEAD;
-        ready.queue.push_back(message);
+        let size = ready.size + message.len() + MESSAGE_OVERHEAD;
+        if ready.size == 0 {
+            ready.first = Some(message);
+        } else {
+            ready.queue.push_back(message);
+        }
+        ready.size = size;
     }
 
     pub(super) fn has_ready(&self) -> bool {

@@ -63,7 +63,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     // ===== writing =====
 
     /// Writes what is queued. Ready when nothing is left, or nothing can be written any more.
+    #[inline]
     pub(crate) fn poll_flush(&mut self, core: &mut Core, cx: &mut Context<'_>) -> Poll<()> {
+        if core.conn.is_output_at_rest() && !core.unflushed && !core.is_gone() {
+            self.time.written();
+            return Poll::Ready(());
+        }
+        self.poll_flush_now(core, cx)
+    }
+
+    #[inline(never)]
+    fn poll_flush_now(&mut self, core: &mut Core, cx: &mut Context<'_>) -> Poll<()> {
         if core.is_gone() {
             // The socket was aborted.
             self.done(core);

@@ -102,8 +102,13 @@ impl Core {
         self.pings.as_ref().and_then(|pings| pings.sent.as_ref())
     }
 
-    /// Takes what the world is to be told of.
+    /// Whether there may be something that the world is to be told of.
     #[inline]
+    pub(crate) fn has_news(&self) -> bool {
+        self.pings.is_some() || self.end().is_some() || self.conn.close_queued()
+    }
+
+    /// Takes what the world is to be told of.
     pub(crate) fn take_news(&mut self) -> Option<(Option<Duration>, Option<Bytes>)> {
         let pings = self.pings.as_mut()?;
         let news = (pings.round_trip.take(), pings.pong.take());

@@ -39,9 +39,9 @@ pub(super) struct Behind {
     used: Vec<Message>,
 }
 
-/// What is of no more use. Dropping it may run code of the user's, who may use the socket in it: it drops
-/// where nothing of the socket is held.
-pub(crate) type Used = (Vec<Waker>, Vec<Message>);
+/// What is of no more use, which is rarely anything. Dropping it may run code of the user's, who may use the
+/// socket in it: it drops where nothing of the socket is held.
+pub(crate) type Used = Option<Box<(Vec<Waker>, Vec<Message>)>>;
 
 // ===== receiving =====
 
@@ -283,6 +283,11 @@ impl Core {
     /// What is to be dropped where nothing of the socket is held.
     #[inline]
     pub(crate) fn take_used(&mut self) -> Used {
+        if self.behind.is_some() || self.waits.has_used() { self.take_used_now() } else { None }
+    }
+
+    #[cold]
+    fn take_used_now(&mut self) -> Used {
         let mut used = (self.waits.take_used(), Vec::new());
         if let Some(behind) = &mut self.behind {
             used.1 = std::mem::take(&mut behind.used);
@@ -290,7 +295,7 @@ impl Core {
                 self.behind = None;
             }
         }
-        used
+        Some(Box::new(used))
     }
 
     /// The longest part that fits into a frame, if a message may begin.

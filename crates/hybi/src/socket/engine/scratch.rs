@@ -3,7 +3,7 @@
 //! An idle socket holds no buffer: it reads into the thread's, decodes from there, and gives it back before
 //! its task yields. What could not be decoded by then is copied out ([`Input::keep`]).
 
-use std::{cell::Cell, mem};
+use std::cell::Cell;
 
 use bytes::BytesMut;
 
@@ -210,11 +210,15 @@ impl Input {
     }
 
     fn keep_now(&mut self) {
-        if let Some(scratch) = &self.0
-            && (scratch.lent || scratch.start == scratch.end)
+        if let Some(scratch) =
+            self.0.take_if(|scratch| scratch.lent || scratch.start == scratch.end)
         {
-            let rest = Self::owned(scratch.read[scratch.start..scratch.end].to_vec());
-            drop(mem::replace(self, rest));
+            if scratch.start < scratch.end {
+                *self = Self::owned(scratch.read[scratch.start..scratch.end].to_vec());
+            }
+            if scratch.lent {
+                give(scratch);
+            }
         }
     }
 }

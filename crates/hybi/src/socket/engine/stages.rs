@@ -65,11 +65,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     }
 
     /// Ends the transport once the time has come. Whether anything has come of it.
+    #[inline]
     pub(crate) fn poll_end(&mut self, core: &mut Core, cx: &mut Context<'_>) -> bool {
+        (self.stage != Stage::Running || core.is_settled()) && self.poll_end_now(core, cx)
+    }
+
+    #[inline(never)]
+    fn poll_end_now(&mut self, core: &mut Core, cx: &mut Context<'_>) -> bool {
         let before = self.stage;
-        if before != Stage::Running || core.is_settled() {
-            let _ = self.poll_stages(core, cx);
-        }
+        let _ = self.poll_stages(core, cx);
         self.stage != before
     }
 

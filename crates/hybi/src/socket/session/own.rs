@@ -13,6 +13,7 @@ use tokio::{
 };
 
 use super::{Session, Step, turn::SocketLink, waits::Wait};
+use crate::proto::Message;
 use crate::socket::{
     BoxError,
     config::Config,
@@ -169,6 +170,27 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Own<T> {
         polled
     }
 
+    /// Queues a message, unless it has to wait or the socket is closed.
+    #[inline]
+    pub(crate) fn feed_at_once(
+        &mut self,
+        message: &Message,
+        send: fn(&mut Core, &Message) -> Result<(), Error>,
+    ) -> Option<Result<(), Error>> {
+        let session = self.session.get_mut().unwrap_or_else(PoisonError::into_inner);
+        session.begin_own();
+        let core = session.core.as_mut()?;
+        (core.check_open().is_ok() && core.can_send()).then(|| send(core, message))
+    }
+
+    /// Writes what is queued. Whether all of it is written.
+    pub(crate) fn flush_at_once(&mut self) -> bool {
+        let session = self.session.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let Session { driver, core: Some(core), .. } = session else { return false };
+        let _ = driver.poll_flush(core, &mut Context::from_waker(&self.waker));
+        core.flushed().is_some_and(|result| result.is_ok())
+    }
+
     /// Something was received. Writes what can be written now: a pong does not wait for the next call.
     pub(crate) fn received(&mut self) {
         self.sends = 0;
@@ -233,10 +255,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T, NoHandler> {
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     /// Writes what is queued. Whether anything has come of it.
+    #[inline(always)]
     fn writes(&mut self, core: &mut Core, cx: &mut Context<'_>) -> bool {
-        if core.is_flushed() && !core.is_gone() {
-            return false;
-        }
+        (!core.is_flushed() || core.is_gone()) && self.writes_now(core, cx)
+    }
+
+    #[inline(never)]
+    fn writes_now(&mut self, core: &mut Core, cx: &mut Context<'_>) -> bool {
         let before = (core.conn.queued(), core.is_flushed());
         let _ = self.poll_flush(core, cx);
         (core.conn.queued(), core.is_flushed()) != before

@@ -123,6 +123,14 @@ impl Drop for Borrowed {
     }
 }
 
+/// Drops what is of no more use, where nothing of the socket is held.
+#[inline(always)]
+fn discard(used: Used) {
+    if let Some(used) = used {
+        drop(used);
+    }
+}
+
 impl SocketLink {
     pub(crate) fn of(config: Arc<Config>) -> Arc<Self> {
         Arc::new(Self::new(Facts { config, signals: Signals::default() }))
@@ -139,7 +147,7 @@ impl SocketLink {
                 let result = f(core);
                 let used = core.take_used();
                 drop(borrowed);
-                drop(used);
+                discard(used);
                 return Ok(result);
             }
             next = core.turn.outer();
@@ -158,11 +166,12 @@ impl SocketLink {
         match self.in_turn(f) {
             Ok(result) => Poll::Ready(result),
             Err(f) => {
-                let used = Cell::new(Used::default());
-                self.poll(cx, urge, |core| {
+                let polled = self.poll(cx, urge, |core| {
                     core.is_calm = false;
-                    let result = f(core);
-                    used.set(core.take_used());
+                    (f(core), core.take_used())
+                });
+                polled.map(|(result, used)| {
+                    discard(used);
                     result
                 })
             }
@@ -229,17 +238,16 @@ impl SocketLink {
         match self.in_turn(f) {
             Ok(result) => result,
             Err(f) => {
-                let used = Cell::new(Used::default());
-                self.visit_or_ask(
+                let (result, used) = self.visit_or_ask(
                     urge,
                     |core| {
                         core.is_calm = false;
-                        let result = f(core);
-                        used.set(core.take_used());
-                        result
+                        (f(core), core.take_used())
                     },
-                    |requests| otherwise(requests),
-                )
+                    |requests| (otherwise(requests), None),
+                );
+                discard(used);
+                result
             }
         }
     }
@@ -305,7 +313,14 @@ impl Linked for Core {
 
 impl Facts {
     /// The core has something to tell the world.
+    #[inline]
     pub(crate) fn publish(&self, core: &mut Core, is_done: bool) {
+        if is_done || core.has_news() {
+            self.publish_news(core, is_done);
+        }
+    }
+
+    fn publish_news(&self, core: &mut Core, is_done: bool) {
         if let Some((round_trip, pong)) = core.take_news() {
             round_trip.into_iter().for_each(|it| self.signals.measured(it));
             pong.into_iter().for_each(|it| self.signals.pong(it));

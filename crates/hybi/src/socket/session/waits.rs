@@ -54,6 +54,8 @@ pub(crate) struct Waits {
 struct Others {
     /// In the order in which they came.
     waiting: Vec<Other>,
+    /// What they wait for, one bit for each.
+    kinds: u8,
     /// Wakers that are of no more use. They drop where nothing of the socket is held.
     used: Vec<Waker>,
     /// A waker of the handler's that is not its task's, and with which the handler has yielded: the last
@@ -96,7 +98,8 @@ impl Waits {
 
     /// Somebody waits who has to be woken. One place waits once for a thing.
     pub(crate) fn add(&mut self, wait: Wait, place: Place, waker: &Waker, inside: bool) {
-        let Others { waiting, used, .. } = &mut **self.others.get_or_insert_default();
+        let Others { waiting, kinds, used, .. } = &mut **self.others.get_or_insert_default();
+        *kinds |= wait as u8;
         match waiting.iter_mut().find(|it| it.wait == wait && it.place == place) {
             Some(other) => {
                 other.inside = inside;
@@ -116,13 +119,19 @@ impl Waits {
         if let Some(others) = &mut self.others {
             let left = others.waiting.extract_if(.., |other| other.place == place);
             others.used.extend(left.map(|other| other.waker));
+            others.kinds = others.waiting.iter().fold(0, |kinds, other| kinds | other.wait as u8);
         }
     }
 
     #[inline]
     pub(crate) fn is_waited_for(&self, wait: Wait) -> bool {
-        self.own & wait as u8 != 0
-            || self.others.as_ref().is_some_and(|it| it.waiting.iter().any(|it| it.wait == wait))
+        self.kinds() & wait as u8 != 0
+    }
+
+    /// What somebody waits for, one bit for each.
+    #[inline]
+    pub(crate) fn kinds(&self) -> u8 {
+        self.own | self.others.as_ref().map_or(0, |others| others.kinds)
     }
 
     /// The handler waits for a message, and nobody for anything else.
@@ -132,13 +141,8 @@ impl Waits {
     }
 
     #[inline]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.own == 0 && self.has_no_others()
-    }
-
-    #[inline]
     fn has_no_others(&self) -> bool {
-        self.others.as_ref().is_none_or(|others| others.waiting.is_empty())
+        self.others.as_ref().is_none_or(|others| others.kinds == 0)
     }
 
     /// Forgets what the handler waits for: it is about to be polled, and will say so again.
@@ -154,10 +158,18 @@ impl Waits {
         let own = self.own & wait as u8 != 0;
         self.own &= !(wait as u8);
         let mut inside = false;
-        if let Some(others) = &mut self.others {
-            for other in others.waiting.extract_if(.., |other| other.wait == wait) {
-                inside |= other.inside;
-                other.waker.wake();
+        if let Some(others) = &mut self.others
+            && others.kinds & wait as u8 != 0
+        {
+            others.kinds &= !(wait as u8);
+            let mut at = 0;
+            while let Some(other) = others.waiting.get(at) {
+                if other.wait == wait {
+                    inside |= other.inside;
+                    others.waiting.remove(at).waker.wake();
+                } else {
+                    at += 1;
+                }
             }
         }
         Found { own, inside }
@@ -173,7 +185,7 @@ impl Waits {
 
     /// The handler has yielded. Remembers the wakers with which parts of it wait.
     pub(crate) fn yielded(&mut self) {
-        let Some(Others { waiting, used, yields }) = self.others.as_deref_mut() else { return };
+        let Some(Others { waiting, used, yields, .. }) = self.others.as_deref_mut() else { return };
         for other in waiting.iter_mut().filter(|other| other.inside && !other.yielded) {
             other.yielded = true;
             if yields.as_ref().is_none_or(|yields| !yields.will_wake(&other.waker)) {
@@ -182,8 +194,12 @@ impl Waits {
         }
     }
 
-    /// What is to be dropped where nothing of the socket is held.
     #[inline]
+    pub(crate) fn has_used(&self) -> bool {
+        self.others.as_ref().is_some_and(|others| !others.used.is_empty())
+    }
+
+    /// What is to be dropped where nothing of the socket is held.
     pub(crate) fn take_used(&mut self) -> Vec<Waker> {
         match &mut self.others {
             Some(others) => mem::take(&mut others.used),
@@ -236,7 +252,7 @@ mod tests {
         }
         let woken: Vec<_> = tasks.iter().map(|task| task.0.load(Ordering::Relaxed)).collect();
         assert_eq!(woken, [1, 0, 1]);
-        assert!(waits.is_empty());
+        assert_eq!(waits.kinds(), 0);
     }
 
     #[test]
