@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, future::BoxFuture};
 use hybi::{
     proto::{CloseCode, Limits, Message},
     socket::{BoxError, Config, Control, Ended, HandlerEnd, MessageService, Session, WebSocket},
@@ -265,4 +265,27 @@ async fn a_service_that_is_not_ready_is_waited_for() {
     let begin = tokio::time::Instant::now();
     session.await.unwrap();
     assert!(begin.elapsed() <= Duration::from_secs(1));
+}
+
+/// A session in the handler of another: its service uses the outer socket, whose turn it is as well.
+#[tokio::test]
+async fn a_service_reaches_the_socket_of_an_outer_session_at_once() {
+    let (outer, mut outer_peer) = Peer::pair(1000);
+    let (inner, mut inner_peer) = Peer::pair(1000);
+    tokio::spawn(Session::new(outer, Config::server(), |mut outer: Socket| async move {
+        let service = move |message: Message| {
+            let sent = outer.send(message).now_or_never();
+            ready(match sent {
+                Some(Ok(())) => Ok(Some("sent".into())),
+                other => Err(format!("not at once: {other:?}").into()),
+            })
+        };
+        Session::new(inner, Config::server(), |socket: Socket| socket.serve(service)).await;
+        Ok(())
+    }));
+    for text in ["first", "second", "third"] {
+        inner_peer.send_text(text).await;
+        assert_answers(&mut outer_peer, &[text]).await;
+        assert_answers(&mut inner_peer, &["sent"]).await;
+    }
 }

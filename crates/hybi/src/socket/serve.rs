@@ -134,7 +134,9 @@ where
             let mut polled = false;
             if *this.stage == Stage::Receive {
                 let mut turn = Borrowed::take();
-                let plainly = turn.of(&this.socket.handle).and_then(|core| {
+                let core = turn.of(&this.socket.handle);
+                // The service may use the socket of an outer session, which it finds in the turn.
+                let plainly = core.filter(|core| !core.turn.is_nested()).and_then(|core| {
                     loop {
                         let Some(message) = core.next_plain() else {
                             return core.wait_plain(cx.waker()).map(|()| Poll::Pending);

@@ -160,6 +160,12 @@ impl Turn {
         self.spins = 0;
     }
 
+    /// Whether the handler of another session polls this one.
+    #[inline(always)]
+    pub(crate) fn is_nested(&self) -> bool {
+        self.outer.is_some()
+    }
+
     pub(crate) fn outer(&mut self) -> Option<&mut Box<Core>> {
         self.outer.as_mut()
     }

@@ -161,7 +161,6 @@ impl Waits {
         if let Some(others) = &mut self.others
             && others.kinds & wait as u8 != 0
         {
-            others.kinds &= !(wait as u8);
             let mut at = 0;
             while let Some(other) = others.waiting.get(at) {
                 if other.wait == wait {
@@ -171,6 +170,8 @@ impl Waits {
                     at += 1;
                 }
             }
+            // Only now: those behind a waker that panics still wait.
+            others.kinds &= !(wait as u8);
         }
         Found { own, inside }
     }
@@ -211,6 +212,7 @@ impl Waits {
 #[cfg(test)]
 mod tests {
     use std::{
+        panic::{AssertUnwindSafe, catch_unwind},
         sync::{
             Arc,
             atomic::{AtomicUsize, Ordering},
@@ -253,6 +255,25 @@ mod tests {
         let woken: Vec<_> = tasks.iter().map(|task| task.0.load(Ordering::Relaxed)).collect();
         assert_eq!(woken, [1, 0, 1]);
         assert_eq!(waits.kinds(), 0);
+    }
+
+    #[test]
+    fn those_behind_a_waker_that_panics_still_wait() {
+        struct Bad;
+        impl Wake for Bad {
+            fn wake(self: Arc<Self>) {
+                panic!("as it was told to");
+            }
+        }
+        let mut waits = Waits::default();
+        let task = Arc::new(Task::default());
+        waits.add(Wait::Recv, Place::new(), &Waker::from(Arc::new(Bad)), false);
+        waits.add(Wait::Recv, Place::new(), &Waker::from(Arc::clone(&task)), false);
+        let end = || drop(waits.end(Wait::Recv));
+        assert!(catch_unwind(AssertUnwindSafe(end)).is_err());
+        assert!(waits.is_waited_for(Wait::Recv));
+        assert_eq!(waits.end(Wait::Recv), Found::default());
+        assert_eq!(task.0.load(Ordering::Relaxed), 1);
     }
 
     #[test]
