@@ -101,6 +101,12 @@ fn closes() {
     smoke("close");
 }
 
+/// R-02 (one stream, only frames), R-05 (messages in parts)
+#[test]
+fn sockets() {
+    smoke("socket");
+}
+
 /// A target without a test, or a corpus without a target.
 #[test]
 fn each_target_has_a_corpus_and_a_program() {

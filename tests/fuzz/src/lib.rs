@@ -8,6 +8,7 @@ mod extensions;
 mod frame;
 mod handshake_head;
 mod input;
+mod socket;
 mod wire;
 
 pub use self::{
@@ -16,17 +17,19 @@ pub use self::{
     extensions::extensions,
     frame::frame,
     handshake_head::handshake_head,
+    socket::socket,
 };
 
 /// A target.
 pub type Target = fn(&[u8]);
 
 /// All of them, by the name of their corpus.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("frame", frame),
     ("connection", connection),
     ("connection_deflate", connection_deflate),
     ("handshake_head", handshake_head),
     ("extensions", extensions),
     ("close", close),
+    ("socket", socket),
 ];
