@@ -269,8 +269,8 @@ mod tests {
         let task = Arc::new(Task::default());
         waits.add(Wait::Recv, Place::new(), &Waker::from(Arc::new(Bad)), false);
         waits.add(Wait::Recv, Place::new(), &Waker::from(Arc::clone(&task)), false);
-        let end = || drop(waits.end(Wait::Recv));
-        assert!(catch_unwind(AssertUnwindSafe(end)).is_err());
+        let end = AssertUnwindSafe(|| waits.end(Wait::Recv));
+        assert!(catch_unwind(end).is_err());
         assert!(waits.is_waited_for(Wait::Recv));
         assert_eq!(waits.end(Wait::Recv), Found::default());
         assert_eq!(task.0.load(Ordering::Relaxed), 1);
