@@ -27,7 +27,7 @@ use tokio::{
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_websocket::{
     BoxError, Bytes, WebSocket, WebSocketLayer, handler_fn,
-    policy::{AllowHosts, Paths, Policy, SameOrigin},
+    policy::{AllowHosts, Paths, Policy},
 };
 
 /// How long a client may take for the head of a request.
@@ -37,9 +37,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 async fn main() -> Result<(), BoxError> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
 
-    // Handshakes elsewhere pass to the service inside. Pages of other sites are turned away, under
-    // whatever name they reach this machine (DNS rebinding).
-    let policy = Paths::new().exact("/echo").and(AllowHosts::loopback()).and(SameOrigin::new());
+    // Handshakes elsewhere pass to the service inside. The layer turns pages of other sites away, and the list of
+    // hosts those that reach this machine under a name of their own (DNS rebinding).
+    let policy = Paths::new().exact("/echo").and(AllowHosts::loopback());
     let service = ServiceBuilder::new()
         .layer(WebSocketLayer::new(handler_fn(echo)).policy(policy))
         .service(service_fn(hello));

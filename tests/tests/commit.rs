@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 use tower::util::MapResponseLayer;
 use tower_http::compression::CompressionLayer;
 use tower_websocket::{
-    Handler, Sessions, WebSocket, WebSocketLayer,
+    Sessions, WebSocket, WebSocketLayer,
     commit::CommitLayer,
     handler_fn,
     policy::{Decision, policy_fn},
@@ -34,7 +34,7 @@ struct App {
 }
 
 impl App {
-    fn layer(&self) -> WebSocketLayer<impl Handler + use<>> {
+    fn layer(&self) -> WebSocketLayer {
         let calls = Arc::clone(&self.calls);
         let handler = handler_fn(move |socket: WebSocket| async move {
             calls.fetch_add(1, Ordering::Relaxed);

@@ -39,7 +39,7 @@ use tower_http::{
     validate_request::ValidateRequestHeaderLayer,
 };
 use tower_websocket::{
-    Handler, Sessions, WebSocket, WebSocketLayer, handler_fn, handler_fn_with_request,
+    Sessions, WebSocket, WebSocketLayer, handler_fn, handler_fn_with_request,
     policy::{Accept, Attempt, DangerouslyAnyOrigin, Decision, Policy, policy_fn},
     upgrade::Upgrade,
 };
@@ -54,7 +54,7 @@ async fn echoes(addr: SocketAddr, path: &str) {
     assert_eq!(client.recv_text().await, path);
 }
 
-fn ws() -> WebSocketLayer<impl Handler> {
+fn ws() -> WebSocketLayer {
     WebSocketLayer::new(handler_fn(echo))
 }
 
@@ -305,7 +305,7 @@ async fn a_panic_in_a_policy_is_caught_outside_and_leaves_nothing_behind() {
 async fn cors_outside_does_not_replace_the_policy() {
     let app = Router::new().fallback(reach);
     let strict = start::axum(app.clone().layer(ws()).layer(CorsLayer::permissive())).await;
-    let any = ws().policy(DangerouslyAnyOrigin);
+    let any = ws().origin(DangerouslyAnyOrigin);
     let open = start::axum(app.layer(any).layer(CorsLayer::permissive())).await;
     let fields = [("Origin", "https://evil.example")];
     assert_eq!(Client::connect(strict).await.handshake("/", &fields).await.status, 403);
@@ -409,7 +409,7 @@ async fn any_service_of_sockets_is_a_handler() {
 /// cannot tell them apart.
 #[tokio::test]
 async fn any_byte_stream_carries_a_socket() {
-    let service = ws().policy(DangerouslyAnyOrigin).into_service();
+    let service = ws().origin(DangerouslyAnyOrigin).into_service();
     let addr = start::axum(Router::new().fallback_service(service.clone())).await;
     echoes(addr, "/tcp").await;
 

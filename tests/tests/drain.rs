@@ -28,7 +28,7 @@ use tower_websocket::{
     BoxError, Message, Sessions, WebSocket, WebSocketLayer,
     commit::CommitLayer,
     handler_fn,
-    policy::{Accept, policy_fn},
+    policy::{Accept, Decision, policy_fn},
     sessions::Drained,
     upgrade::Upgrade,
 };
@@ -334,6 +334,29 @@ async fn a_handshake_whose_policy_decides_during_a_drain_is_refused() {
     gate.add_permits(1);
     assert_eq!(soon("the answer", handshake).await.unwrap(), 503);
     assert!(sessions.is_empty());
+}
+
+/// S-07 (overload and shutdown are answered): a policy may take a ticket for each handshake.
+#[tokio::test]
+async fn no_policy_is_asked_while_the_server_drains() {
+    let sessions = Sessions::new();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let policy = policy_fn(move |_| {
+        count.fetch_add(1, Ordering::Relaxed);
+        Decision::from(Accept::new())
+    });
+    // Part of a second is a whole one: a client that comes back too early comes in vain.
+    let layer = WebSocketLayer::new(handler_fn(echo))
+        .policy(policy)
+        .retry_after(Duration::from_millis(1900))
+        .sessions(sessions.clone());
+    let addr = start(Router::new().fallback_service(layer.into_service())).await;
+    drain(&sessions, LONG).await;
+    let response = Client::connect(addr).await.handshake("/", &[]).await;
+    assert_eq!(response.status, 503);
+    assert_eq!(response.field("retry-after"), Some("2"));
+    assert_eq!(asked.load(Ordering::Relaxed), 0);
 }
 
 #[tokio::test]

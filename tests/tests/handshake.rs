@@ -21,7 +21,7 @@ use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_http::{compression::CompressionLayer, set_header::SetResponseHeaderLayer};
 use tower_websocket::{
     Sessions, WebSocket, WebSocketLayer, handler_fn,
-    policy::{Attempt, Decision, Policy, Refuse, SameOrigin, policy_fn},
+    policy::{Attempt, Decision, Policy, Refuse, policy_fn},
 };
 
 /// A handshake in due form, one field a line.
@@ -62,10 +62,14 @@ struct Echo {
 
 impl Echo {
     async fn start() -> Self {
-        Self::with(SameOrigin::new()).await
+        Self::of(|layer| layer).await
     }
 
     async fn with(policy: impl Policy) -> Self {
+        Self::of(|layer| layer.policy(policy)).await
+    }
+
+    async fn of(set: impl FnOnce(WebSocketLayer) -> WebSocketLayer) -> Self {
         let reached = Arc::new(AtomicUsize::new(0));
         let handled = Arc::clone(&reached);
         let handler = handler_fn(move |socket| {
@@ -73,11 +77,10 @@ impl Echo {
             echo(socket)
         });
         let passed = Arc::clone(&reached);
-        let service =
-            WebSocketLayer::new(handler).policy(policy).layer(service_fn(move |request| {
-                passed.fetch_add(1, Ordering::Relaxed);
-                inner(request)
-            }));
+        let service = set(WebSocketLayer::new(handler)).layer(service_fn(move |request| {
+            passed.fetch_add(1, Ordering::Relaxed);
+            inner(request)
+        }));
         Self { addr: start::hyper(service).await, reached }
     }
 

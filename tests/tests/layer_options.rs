@@ -31,12 +31,12 @@ use tokio::{
 };
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_websocket::{
-    BoxError, Handler, Sessions, WebSocket, WebSocketLayer, handler_fn, handler_fn_with_request,
+    BoxError, Sessions, WebSocket, WebSocketLayer, handler_fn, handler_fn_with_request,
     policy::{Accept, Attempt, Decision, PeerAddr, policy_fn},
     upgrade::Upgrade,
 };
 
-async fn serve<H: Handler>(layer: WebSocketLayer<H>) -> SocketAddr {
+async fn serve(layer: WebSocketLayer) -> SocketAddr {
     start::hyper(layer.layer(service_fn(inner::<Incoming>))).await
 }
 

@@ -33,7 +33,7 @@ use tower_websocket::{
     handshake::HandshakeLimits,
 };
 
-async fn serve<H: tower_websocket::Handler>(layer: WebSocketLayer<H>) -> SocketAddr {
+async fn serve(layer: WebSocketLayer) -> SocketAddr {
     start::hyper(layer.layer(service_fn(inner::<Incoming>))).await
 }
 

@@ -15,7 +15,7 @@ use tests::{
     wire::masked,
 };
 use tower_websocket::{
-    Bytes, Handler, Message, Sessions, WebSocket, WebSocketLayer, commit::CommitLayer, handler_fn,
+    Bytes, Message, Sessions, WebSocket, WebSocketLayer, commit::CommitLayer, handler_fn,
     handler_fn_with_request, per_message, policy::Subprotocols,
 };
 
@@ -157,19 +157,15 @@ async fn idle_sockets_retain_nothing_of_their_requests() {
     .await;
 }
 
-async fn measure<H: Handler + Sync, P: tower_websocket::Policy>(
-    what: &str,
-    layer: WebSocketLayer<H, P>,
-    outer: impl FnOnce(Router) -> Router,
-) {
+async fn measure(what: &str, layer: WebSocketLayer, outer: impl FnOnce(Router) -> Router) {
     let each = measure_after(Past::Nothing, what, layer, outer).await;
     assert!(each > 0 && each < 4096, "{each} bytes");
 }
 
-async fn measure_after<H: Handler + Sync, P: tower_websocket::Policy>(
+async fn measure_after(
     past: Past,
     what: &str,
-    layer: WebSocketLayer<H, P>,
+    layer: WebSocketLayer,
     outer: impl FnOnce(Router) -> Router,
 ) -> usize {
     const SOCKETS: usize = 200;

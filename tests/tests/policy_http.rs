@@ -1,6 +1,12 @@
 //! What policies decide, as a client sees it: over HTTP/1.1, through the layer.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use axum::{Router, extract::Request, response::IntoResponse, routing::any};
 use http::{HeaderValue, StatusCode, header};
@@ -13,8 +19,8 @@ use tower_websocket::{
     Limits, Policy, WebSocket, WebSocketLayer, handler_fn,
     handshake::Subprotocol,
     policy::{
-        Accept, AllowHosts, AllowOrigins, Attempt, DangerouslyAnyOrigin, Decision, Paths, Refuse,
-        SameOrigin, Subprotocols, policy_fn,
+        Accept, AllowHosts, AllowOrigins, Attempt, BoxPolicy, DangerouslyAnyOrigin, Decision,
+        OriginCheck, Paths, Refuse, SameOrigin, Subprotocols, origin_fn, policy_fn,
     },
 };
 
@@ -91,11 +97,16 @@ async fn pages_of_the_same_origin_and_clients_that_are_no_browsers_connect_by_de
     assert!(response.body.contains("Origin"), "{}", response.body);
 }
 
+async fn serve_origin(check: impl OriginCheck) -> SocketAddr {
+    let layer = WebSocketLayer::new(handler_fn(echo)).origin(check);
+    start::hyper(layer.layer(tower::service_fn(inner))).await
+}
+
 /// O-01, O-04, O-06: a list replaces the default.
 #[tokio::test]
 async fn a_list_of_origins_stands_instead_of_the_same_origin() {
     let list = AllowOrigins::new(["https://app.example", "https://*.apps.example:8443"]).unwrap();
-    let addr = serve(list).await;
+    let addr = serve_origin(list).await;
     let table: [(&[&str], u16); 8] = [
         (&["Origin: https://app.example"], 101),
         (&["Origin: https://a.apps.example:8443"], 101),
@@ -110,16 +121,132 @@ async fn a_list_of_origins_stands_instead_of_the_same_origin() {
         assert_eq!(status(addr, "/", fields).await, expected, "{fields:?}");
     }
     // Everyone is let in only where that is written out.
-    let addr = serve(DangerouslyAnyOrigin).await;
+    let addr = serve_origin(DangerouslyAnyOrigin).await;
     for origin in ["Origin: https://evil.example", "Origin: null", "Origin: ?"] {
         assert_eq!(status(addr, "/", &[origin]).await, 101);
+    }
+}
+
+/// Every stock policy, and every two of them.
+fn policies() -> Vec<(String, BoxPolicy)> {
+    type Make = fn() -> BoxPolicy;
+    let stock: [(&str, Make); 5] = [
+        ("Paths", || Paths::new().prefix("/").boxed()),
+        ("AllowHosts", || AllowHosts::new(["chat.example"]).unwrap().boxed()),
+        ("Subprotocols", || Subprotocols::from_static(["a"]).boxed()),
+        ("policy_fn", || policy_fn(|_: Attempt| Decision::from(Accept::new())).boxed()),
+        ("policy_fn, which passes", || policy_fn(|_: Attempt| Decision::Pass).boxed()),
+    ];
+    let mut all = Vec::new();
+    for (name, first) in stock {
+        all.push((name.to_owned(), first()));
+        for (other, second) in stock {
+            all.push((format!("{name} and {other}"), first().and(second()).boxed()));
+            all.push((format!("{name} or {other}"), first().or(second()).boxed()));
+        }
+    }
+    all
+}
+
+/// O-03 (origins are compared), S-02 (cross-site hijacking): no policy lets a page of another site in, nor asks
+/// anything in its name.
+#[tokio::test]
+async fn a_page_of_another_site_is_refused_whatever_the_policy_is() {
+    let evil = ["Origin: https://evil.example", "Cookie: session=1"];
+    let own = ["Origin: https://chat.example", "Cookie: session=1"];
+    for (name, policy) in policies() {
+        let passes = name.starts_with("policy_fn, which passes")
+            || name.ends_with("and policy_fn, which passes");
+        let addr = serve(policy.clone()).await;
+        assert_eq!(status(addr, "/", &evil).await, 403, "{name}");
+        assert_eq!(status(addr, "/", &["Origin: null"]).await, 403, "{name}");
+        assert_eq!(status(addr, "/", &own).await, if passes { 200 } else { 101 }, "{name}");
+        // In either order, and after another policy.
+        let layer = WebSocketLayer::new(handler_fn(echo));
+        let strict = layer.clone().policy(policy.clone()).origin(SameOrigin::new());
+        let open = layer.policy(policy).origin(DangerouslyAnyOrigin);
+        for (layer, refused) in [(strict, true), (open, false)] {
+            let addr = start::hyper(layer.layer(tower::service_fn(inner))).await;
+            assert_eq!(status(addr, "/", &evil).await == 403, refused, "{name}");
+        }
+    }
+}
+
+/// O-03 (origins are compared): the policy does nothing for a page that may not ask.
+#[tokio::test]
+async fn the_origin_is_checked_before_the_policy_is_asked() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let addr = serve(policy_fn(move |_: Attempt| {
+        count.fetch_add(1, Ordering::Relaxed);
+        Decision::from(Accept::new())
+    }))
+    .await;
+    assert_eq!(status(addr, "/", &["Origin: https://evil.example"]).await, 403);
+    assert_eq!(asked.load(Ordering::Relaxed), 0);
+    assert_eq!(status(addr, "/", &["Origin: https://chat.example"]).await, 101);
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+}
+
+/// O-04 (clients without an origin): whatever the check is.
+#[tokio::test]
+async fn a_missing_origin_is_refused_where_one_is_required() {
+    let layer = WebSocketLayer::new(handler_fn(echo)).require_origin(true);
+    for layer in [layer.clone(), layer.origin(DangerouslyAnyOrigin)] {
+        let addr = start::hyper(layer.layer(tower::service_fn(inner))).await;
+        let (_, response) = ask(addr, "/", &[]).await;
+        assert_eq!(response.status, 403);
+        assert!(response.body.contains("missing"), "{}", response.body);
+        assert_eq!(status(addr, "/", &["Origin: https://chat.example"]).await, 101);
+    }
+}
+
+/// O-06 (lists), O-03 (origins are compared): the server's own pages beside a list, and what a closure says.
+#[tokio::test]
+async fn checks_of_origins_are_joined_and_written_as_closures() {
+    let list = AllowOrigins::new(["https://app.example"]).unwrap();
+    let joined = serve_origin(SameOrigin::new().or(list)).await;
+    let closure = serve_origin(origin_fn(|attempt: &Attempt| {
+        attempt.headers().contains_key("x-page") || attempt.origin().is_null()
+    }))
+    .await;
+    let table: [(SocketAddr, &[&str], u16); 7] = [
+        (joined, &["Origin: https://chat.example"], 101),
+        (joined, &["Origin: https://app.example"], 101),
+        (joined, &["Origin: https://evil.example"], 403),
+        (joined, &["Origin: null"], 403),
+        (closure, &["Origin: null"], 101),
+        (closure, &["Origin: https://evil.example", "X-Page: 1"], 101),
+        (closure, &["Origin: https://chat.example"], 403),
+    ];
+    for (addr, fields, expected) in table {
+        assert_eq!(status(addr, "/", fields).await, expected, "{fields:?}");
+    }
+}
+
+/// A layer is a plain type, as a field or a return type needs.
+#[tokio::test]
+async fn a_layer_and_its_service_are_plain_types() {
+    struct App {
+        layer: WebSocketLayer,
+        service: tower_websocket::WebSocketService<tower_websocket::UpgradeRequired>,
+    }
+    fn layer(policy: bool) -> WebSocketLayer {
+        let layer = WebSocketLayer::new(handler_fn(echo));
+        if policy { layer.policy(Paths::new().prefix("/")) } else { layer }
+    }
+    for policy in [true, false] {
+        let app = App { layer: layer(policy), service: layer(policy).into_service() };
+        let addr = start::hyper(app.layer.layer(tower::service_fn(inner))).await;
+        assert_eq!(status(addr, "/", &[]).await, 101);
+        assert_eq!(status(start::hyper(app.service).await, "/", &[]).await, 101);
     }
 }
 
 /// S-03: the rebound name is the same origin, and still refused.
 #[tokio::test]
 async fn a_list_of_hosts_stops_dns_rebinding() {
-    let addr = serve(AllowHosts::loopback().and(SameOrigin::new())).await;
+    let addr = serve(AllowHosts::loopback()).await;
     let table: [(&[&str], u16); 6] = [
         (&["Host: localhost:3000", "Origin: http://localhost:3000"], 101),
         (&["Host: 127.0.0.1", "Origin: http://127.0.0.1"], 101),
@@ -143,10 +270,10 @@ async fn two_layers_with_two_handlers_share_one_app() {
         })
     };
     let reach = async |request: Request| inner(request).await.into_response();
-    let chat = WebSocketLayer::new(says("chat"))
-        .policy(Paths::new().exact("/chat").and(SameOrigin::new()));
+    let chat = WebSocketLayer::new(says("chat")).policy(Paths::new().exact("/chat"));
     let rooms = WebSocketLayer::new(says("rooms"))
-        .policy(Paths::new().prefix("/rooms").and(DangerouslyAnyOrigin));
+        .origin(DangerouslyAnyOrigin)
+        .policy(Paths::new().prefix("/rooms"));
     let nested = Router::new()
         .route("/socket", any(reach).layer(WebSocketLayer::new(says("nested"))))
         .route("/page", any(reach));
@@ -178,7 +305,7 @@ async fn two_layers_with_two_handlers_share_one_app() {
             None => assert_eq!(response.status, 200, "{path}"),
         }
     }
-    // Each has the policy that it was given.
+    // Each checks origins as it was told.
     let foreign = [("Origin", "http://evil.example")];
     for (path, expected) in [("/chat", 403), ("/rooms", 101), ("/nested/socket", 403)] {
         let response = Client::connect(addr).await.handshake(path, &foreign).await;
@@ -297,7 +424,7 @@ async fn a_policy_cannot_choose_what_was_not_offered() {
 /// X-01, X-02, X-03, X-05, B-01: offers are read, and answered with nothing.
 #[tokio::test]
 async fn extensions_are_declined_in_silence_and_malformed_ones_refused() {
-    let addr = serve(SameOrigin::new()).await;
+    let addr = serve_origin(SameOrigin::new()).await;
     let offers = [
         "permessage-deflate; client_max_window_bits",
         "permessage-deflate;server_no_context_takeover , x-custom;a=1;b",

@@ -13,8 +13,8 @@ use tests::{
 };
 use tower_http::trace::TraceLayer;
 use tower_websocket::{
-    BoxError, Deflate, Policy, Sessions, Timeouts, WebSocket, WebSocketLayer, handler_fn,
-    policy::{SameOrigin, Subprotocols},
+    BoxError, Deflate, Sessions, Timeouts, WebSocket, WebSocketLayer, handler_fn,
+    policy::Subprotocols,
 };
 use tracing::{
     Level, Subscriber,
@@ -371,7 +371,7 @@ async fn nothing_that_a_peer_sent_is_logged_at_any_level() {
         Ok(())
     });
     let layer = WebSocketLayer::new(handler)
-        .policy(SameOrigin::new().and(Subprotocols::from_static(["chat.v1"])))
+        .policy(Subprotocols::from_static(["chat.v1"]))
         .sessions(sessions.clone());
     let addr = start(Router::new().fallback_service(layer.into_service())).await;
     let secrets = [

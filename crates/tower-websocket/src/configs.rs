@@ -15,6 +15,13 @@ pub(crate) struct Configs {
     known: Mutex<Vec<Arc<Config>>>,
 }
 
+/// A clone knows none: it belongs to other settings.
+impl Clone for Configs {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
 impl Configs {
     /// `config`, or one that is the same.
     pub(crate) fn share(&self, config: Config) -> Arc<Config> {

@@ -1,9 +1,9 @@
-//! How a handshake is judged: its form, the policy, the handler's readiness; then the answer.
+//! How a handshake is judged: its form, its origin, the policy, the handler's readiness; then the answer.
 
 use std::{
     future::{Future, poll_fn},
     sync::Arc,
-    task::{Context, Poll},
+    task::Poll,
 };
 
 use bytes::Bytes;
@@ -18,22 +18,20 @@ use hybi::{
 use hyper::ext::Protocol;
 
 use crate::{
-    BoxError,
     agreed::Agreed,
     commit::Marker,
     future::Verdict,
-    handler::Handler,
     layer::{Settings, WebSocketLayer},
     policy::{Accept, Attempt, Decision, PeerAddr, Policy},
     sessions::SessionGuard,
-    task::Start,
+    task::{ReadyHandler, Start},
     upgrade::{self, Pending, UpgradeError},
     within::within,
 };
 
 /// Judges the handshake of which `parts` is the head, and has an accepted one served.
-pub(crate) fn judge<H: Handler, P: Policy>(
-    layer: WebSocketLayer<H, P>,
+pub(crate) fn judge(
+    layer: WebSocketLayer,
     parts: Parts,
 ) -> impl Future<Output = Verdict> + Send + 'static {
     let version = parts.version;
@@ -41,7 +39,7 @@ pub(crate) fn judge<H: Handler, P: Policy>(
     let asked = Asked::read(parts, &layer.settings);
     async move {
         let result = match asked {
-            Ok(asked) => asked.judge(layer).await,
+            Ok(asked) => asked.judge(&layer.settings).await,
             Err(refusal) => {
                 tracing::debug!(%refusal, "malformed WebSocket handshake");
                 Err(refusal)
@@ -74,24 +72,21 @@ impl Asked {
         Ok(Self { attempt: Attempt::new(parts, handshake), upgrade, outer_addr })
     }
 
-    async fn judge<H: Handler, P: Policy>(
-        self,
-        layer: WebSocketLayer<H, P>,
-    ) -> Result<Verdict, Refusal> {
-        let settings = &*layer.settings;
-        let decision = within(settings.policy_timeout, layer.policy.decide(&self.attempt)).await;
-        let accept = match decision {
-            None => {
-                tracing::warn!("the policy took too long to judge a WebSocket handshake");
-                return Err(unavailable(settings, "the handshake could not be judged in time"));
-            }
-            Some(Decision::Pass) => return Ok(self.pass()),
-            Some(Decision::Refuse(refusal)) => {
-                let refusal = Refusal::from(refusal);
-                tracing::debug!(%refusal, "WebSocket handshake refused by the policy");
-                return Err(refusal);
-            }
-            Some(Decision::Accept(accept)) => accept,
+    async fn judge(self, settings: &Arc<Settings>) -> Result<Verdict, Refusal> {
+        let shutting_down = "the server is shutting down";
+        // Before the policy is asked, which may take a ticket for it.
+        if settings.sessions.is_draining() {
+            return Err(unavailable(settings, shutting_down));
+        }
+        // First, so that a policy does nothing for a page that may not ask.
+        settings.check_origin(&self.attempt).map_err(|refuse| {
+            let refusal = Refusal::from(refuse);
+            tracing::debug!(%refusal, "WebSocket handshake refused because of its origin");
+            refusal
+        })?;
+        let accept = match ask_policy(&self.attempt, settings).await? {
+            Some(accept) => accept,
+            None => return Ok(self.pass()),
         };
         let Self { attempt, upgrade, .. } = self;
         let agreed = Agreed::new(attempt.handshake(), settings, &accept);
@@ -100,11 +95,7 @@ impl Asked {
             settings.upgrade_failed(&error);
             Refusal::new(StatusCode::INTERNAL_SERVER_ERROR).reason(error.to_string())
         })?;
-        let shutting_down = "the server is shutting down";
-        if settings.sessions.is_draining() {
-            return Err(unavailable(settings, shutting_down));
-        }
-        let Some(handler) = ready_handler(&layer).await else {
+        let Some(handler) = ready_handler(settings).await else {
             let reason = "no more WebSockets can be served at the moment";
             return Err(unavailable(settings, reason));
         };
@@ -113,7 +104,7 @@ impl Asked {
             return Err(unavailable(settings, shutting_down));
         };
         let accepted = Accepted { attempt, accept, agreed, upgrade, handler, guard, response };
-        Ok(accepted.start(&layer.settings))
+        Ok(accepted.start(settings))
     }
 
     /// Gives the request back as it was, for the inner service.
@@ -132,18 +123,36 @@ impl Asked {
     }
 }
 
+/// Asks the policy, if there is one. `None` where the inner service has the request.
+async fn ask_policy(attempt: &Attempt, settings: &Settings) -> Result<Option<Accept>, Refusal> {
+    let Some(policy) = &settings.policy else { return Ok(Some(Accept::new())) };
+    match within(settings.policy_timeout, policy.decide(attempt)).await {
+        None => {
+            tracing::warn!("the policy took too long to judge a WebSocket handshake");
+            Err(unavailable(settings, "the handshake could not be judged in time"))
+        }
+        Some(Decision::Pass) => Ok(None),
+        Some(Decision::Refuse(refusal)) => {
+            let refusal = Refusal::from(refusal);
+            tracing::debug!(%refusal, "WebSocket handshake refused by the policy");
+            Err(refusal)
+        }
+        Some(Decision::Accept(accept)) => Ok(Some(accept)),
+    }
+}
+
 /// A handshake that opens a WebSocket.
-struct Accepted<H> {
+struct Accepted {
     attempt: Attempt,
     accept: Accept,
     agreed: Agreed,
     upgrade: Pending,
-    handler: H,
+    handler: Box<dyn ReadyHandler>,
     guard: SessionGuard,
     response: Response<Bytes>,
 }
 
-impl<H: Handler> Accepted<H> {
+impl Accepted {
     /// Starts the task that serves the socket.
     fn start(self, settings: &Arc<Settings>) -> Verdict {
         let Self { mut attempt, accept, agreed, upgrade, handler, guard, mut response } = self;
@@ -166,7 +175,6 @@ impl<H: Handler> Accepted<H> {
         let mut extensions = attempt.take_extensions();
         let marker = Marker::take(&mut extensions);
         let start = Start {
-            handler,
             request: handler_request(&attempt, extensions, settings),
             upgrade,
             settings: Arc::clone(settings),
@@ -174,12 +182,7 @@ impl<H: Handler> Accepted<H> {
             guard,
             span,
         };
-        let task = start.run();
-        match marker {
-            Some(marker) => marker.defer(response.extensions_mut(), task),
-            // A task of its own, so that nothing of this request's stays with the socket.
-            None => drop(tokio::spawn(task)),
-        }
+        handler.start(start, marker, response.extensions_mut());
         Verdict::Answer(response)
     }
 }
@@ -204,15 +207,13 @@ fn response(
 }
 
 /// A clone of the handler that is ready to be called, unless it takes too long.
-async fn ready_handler<H: Handler, P>(layer: &WebSocketLayer<H, P>) -> Option<H> {
-    let mut handler = layer.clone_handler();
-    let settings = &layer.settings;
-    let mut poll_ready = |cx: &mut Context<'_>| handler.poll_ready(cx).map_err(Into::into);
-    let result: Result<(), BoxError> = match poll_fn(|cx| Poll::Ready(poll_ready(cx))).await {
+async fn ready_handler(settings: &Settings) -> Option<Box<dyn ReadyHandler>> {
+    let mut handler = settings.handler.clone_handler();
+    let result = match poll_fn(|cx| Poll::Ready(handler.poll_ready(cx))).await {
         Poll::Ready(result) => result,
         Poll::Pending => {
             let _waiting = settings.enter_waiting()?;
-            let ready = poll_fn(poll_ready);
+            let ready = poll_fn(|cx| handler.poll_ready(cx));
             within(settings.readiness_timeout, ready).await?
         }
     };
@@ -227,7 +228,8 @@ async fn ready_handler<H: Handler, P>(layer: &WebSocketLayer<H, P>) -> Option<H>
 }
 
 fn unavailable(settings: &Settings, reason: &'static str) -> Refusal {
-    let seconds = settings.retry_after.as_secs();
+    let retry_after = settings.retry_after;
+    let seconds = retry_after.as_secs().saturating_add((retry_after.subsec_nanos() > 0).into());
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE)
         .reason(reason)
         .header(RETRY_AFTER, HeaderValue::from(seconds))

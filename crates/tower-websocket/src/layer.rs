@@ -4,7 +4,7 @@ use std::{
     fmt,
     net::SocketAddr,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -23,17 +23,19 @@ use tower_layer::Layer;
 use crate::{
     configs::Configs,
     handler::Handler,
-    policy::{Policy, SameOrigin},
+    policy::{Attempt, BoxPolicy, Origin, OriginCheck, Policy, Refuse, SameOrigin},
     service::{UpgradeRequired, WebSocketService},
     sessions::Sessions,
+    task::AnyHandler,
     upgrade::UpgradeError,
 };
 
 /// Puts WebSockets onto an HTTP service.
 ///
-/// Requests that are not WebSocket handshakes go to the inner service, untouched. A handshake is
-/// judged by the [policy](Self::policy), [same origin](SameOrigin) unless another is set, and, once
-/// accepted, its connection goes to the *handler*, a [service](crate::handler) of sockets.
+/// Requests that are not WebSocket handshakes go to the inner service, untouched. The layer judges a
+/// handshake in two steps: the check of its [origin](Self::origin), which is [same origin](SameOrigin) by
+/// default, and the [policy](Self::policy), if there is one. The connection of an accepted handshake goes to
+/// the *handler*, a [service](crate::handler) of sockets.
 ///
 /// See the [crate's documentation](crate) for an example.
 ///
@@ -54,15 +56,20 @@ use crate::{
 /// # Cost
 ///
 /// A request that passes costs a look at its method, and at two header fields if that is `GET`. A
-/// clone of the layer, or of its service, is a reference count beside the inner service's clone.
+/// clone of the layer, or of its service, is a reference count beside the inner service's clone. The types of
+/// handler, check and policy are erased when they are set: a policy costs an allocation for each handshake.
+#[derive(Clone)]
 #[must_use]
-pub struct WebSocketLayer<H, P = SameOrigin> {
-    pub(crate) handler: Arc<Mutex<H>>,
-    pub(crate) policy: Arc<P>,
+pub struct WebSocketLayer {
     pub(crate) settings: Arc<Settings>,
 }
 
+#[derive(Clone)]
 pub(crate) struct Settings {
+    pub(crate) handler: Arc<dyn AnyHandler>,
+    origin: Arc<dyn OriginCheck>,
+    require_origin: bool,
+    pub(crate) policy: Option<BoxPolicy>,
     pub(crate) config: Arc<Config>,
     /// Those of sockets for which that is changed.
     pub(crate) other_configs: Configs,
@@ -86,66 +93,65 @@ pub(crate) type UpgradeErrorFn = Arc<dyn Fn(&UpgradeError) + Send + Sync>;
 
 type PeerAddrFn = Arc<dyn Fn(&Extensions) -> Option<SocketAddr> + Send + Sync>;
 
-impl Clone for Settings {
-    fn clone(&self) -> Self {
+impl WebSocketLayer {
+    /// A layer that lets pages of the same origin, and clients that are not browsers, reach `handler`.
+    pub fn new(handler: impl Handler) -> Self {
         Self {
-            config: Arc::clone(&self.config),
-            other_configs: Configs::default(),
-            handshake_limits: self.handshake_limits,
-            #[cfg(feature = "deflate")]
-            deflate: self.deflate.clone(),
-            sessions: self.sessions.clone(),
-            policy_timeout: self.policy_timeout,
-            readiness_timeout: self.readiness_timeout,
-            upgrade_timeout: self.upgrade_timeout,
-            retry_after: self.retry_after,
-            max_waiting: self.max_waiting,
-            waiting: Arc::clone(&self.waiting),
-            copied_headers: self.copied_headers.clone(),
-            peer_addr: self.peer_addr.clone(),
-            on_upgrade_error: self.on_upgrade_error.clone(),
+            settings: Arc::new(Settings {
+                handler: crate::task::erase(handler),
+                origin: Arc::new(SameOrigin::new()),
+                require_origin: false,
+                policy: None,
+                config: Arc::new(Config::server()),
+                other_configs: Configs::default(),
+                handshake_limits: HandshakeLimits::default(),
+                #[cfg(feature = "deflate")]
+                deflate: None,
+                sessions: Sessions::new(),
+                policy_timeout: Duration::from_secs(5),
+                readiness_timeout: Duration::from_millis(100),
+                upgrade_timeout: Duration::from_secs(10),
+                retry_after: Duration::from_secs(5),
+                max_waiting: 1024,
+                waiting: Arc::default(),
+                copied_headers: Vec::new(),
+                peer_addr: None,
+                on_upgrade_error: None,
+            }),
         }
     }
-}
 
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            config: Arc::new(Config::server()),
-            other_configs: Configs::default(),
-            handshake_limits: HandshakeLimits::default(),
-            #[cfg(feature = "deflate")]
-            deflate: None,
-            sessions: Sessions::new(),
-            policy_timeout: Duration::from_secs(5),
-            readiness_timeout: Duration::from_millis(100),
-            upgrade_timeout: Duration::from_secs(10),
-            retry_after: Duration::from_secs(5),
-            max_waiting: 1024,
-            waiting: Arc::default(),
-            copied_headers: Vec::new(),
-            peer_addr: None,
-            on_upgrade_error: None,
-        }
+    /// Replaces the check of the page that makes a handshake (RFC 6455, section 10.2). Default: [`SameOrigin`].
+    ///
+    /// The layer checks the origin first, whatever the [policy](Self::policy) is, and answers a page that may not
+    /// open a WebSocket with 403. Only [`DangerouslyAnyOrigin`](crate::policy::DangerouslyAnyOrigin) turns the
+    /// check off.
+    ///
+    /// ```
+    /// use tower_websocket::{WebSocketLayer, handler_fn, policy::AllowOrigins};
+    ///
+    /// let origins = AllowOrigins::new(["https://app.example.com"])?;
+    /// let layer = WebSocketLayer::new(handler_fn(|_| async {})).origin(origins);
+    /// # let _ = layer;
+    /// # Ok::<(), tower_websocket::policy::InvalidOriginPattern>(())
+    /// ```
+    pub fn origin(self, check: impl OriginCheck) -> Self {
+        self.set(|settings| settings.origin = Arc::new(check))
     }
-}
 
-impl<H: Handler> WebSocketLayer<H> {
-    /// A layer that lets pages of the same origin, and clients that are no browsers, reach
-    /// `handler`.
-    pub fn new(handler: H) -> Self {
-        Self {
-            handler: Arc::new(Mutex::new(handler)),
-            policy: Arc::new(SameOrigin::new()),
-            settings: Arc::new(Settings::default()),
-        }
+    /// Whether the layer answers a handshake without an `Origin` field with 403. Default: false.
+    ///
+    /// Every browser sends the field. Other clients prove themselves in another way (RFC 6455, section 10.1).
+    pub fn require_origin(self, required: bool) -> Self {
+        self.set(|settings| settings.require_origin = required)
     }
-}
 
-impl<H, P> WebSocketLayer<H, P> {
-    /// Replaces the policy, which decides about each handshake. Default: [`SameOrigin`].
-    pub fn policy<Q: Policy>(self, policy: Q) -> WebSocketLayer<H, Q> {
-        WebSocketLayer { handler: self.handler, policy: Arc::new(policy), settings: self.settings }
+    /// Sets the policy, which decides about each handshake whose [origin](Self::origin) is accepted. Default:
+    /// none, which accepts all of them.
+    ///
+    /// A second call replaces the policy of the first. [`Policy::and`] joins two.
+    pub fn policy(self, policy: impl Policy) -> Self {
+        self.set(|settings| settings.policy = Some(policy.boxed()))
     }
 
     /// Replaces the limits of each socket. A policy can tighten them for one.
@@ -226,7 +232,7 @@ impl<H, P> WebSocketLayer<H, P> {
         self.set(|settings| settings.upgrade_timeout = timeout)
     }
 
-    /// The `Retry-After` of the 503 answers, in whole seconds. Default 5 s.
+    /// The `Retry-After` of the 503 answers. Part of a second counts as a whole one. Default 5 s.
     pub fn retry_after(self, delay: Duration) -> Self {
         self.set(|settings| settings.retry_after = delay)
     }
@@ -279,7 +285,7 @@ impl<H, P> WebSocketLayer<H, P> {
 
     /// The WebSocket service on its own, for a route that serves nothing else: requests that are no
     /// handshakes are answered with 426.
-    pub fn into_service(self) -> WebSocketService<UpgradeRequired, H, P> {
+    pub fn into_service(self) -> WebSocketService<UpgradeRequired> {
         self.layer(UpgradeRequired::new())
     }
 
@@ -293,14 +299,6 @@ impl<H, P> WebSocketLayer<H, P> {
     fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         change(Arc::make_mut(&mut self.settings));
         self
-    }
-
-    /// A clone of the handler, which is driven to readiness and called outside the lock.
-    pub(crate) fn clone_handler(&self) -> H
-    where
-        H: Clone,
-    {
-        self.handler.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -319,6 +317,17 @@ impl Settings {
         }
     }
 
+    /// Checks the page that makes a handshake.
+    pub(crate) fn check_origin(&self, attempt: &Attempt) -> Result<(), Refuse> {
+        match attempt.origin() {
+            Origin::Absent if self.require_origin => {
+                Err(Refuse::forbidden("the Origin field is missing"))
+            }
+            Origin::Absent => Ok(()),
+            _ => self.origin.check(attempt),
+        }
+    }
+
     /// Takes a place among the handshakes that wait for the handler, if there is one.
     pub(crate) fn enter_waiting(&self) -> Option<Waiting> {
         let waiting = Waiting(Arc::clone(&self.waiting));
@@ -334,25 +343,15 @@ impl Drop for Waiting {
     }
 }
 
-impl<S, H, P> Layer<S> for WebSocketLayer<H, P> {
-    type Service = WebSocketService<S, H, P>;
+impl<S> Layer<S> for WebSocketLayer {
+    type Service = WebSocketService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
         WebSocketService::new(inner, self.clone())
     }
 }
 
-impl<H, P> Clone for WebSocketLayer<H, P> {
-    fn clone(&self) -> Self {
-        Self {
-            handler: Arc::clone(&self.handler),
-            policy: Arc::clone(&self.policy),
-            settings: Arc::clone(&self.settings),
-        }
-    }
-}
-
-impl<H, P> fmt::Debug for WebSocketLayer<H, P> {
+impl fmt::Debug for WebSocketLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WebSocketLayer")
             .field("config", &self.settings.config)

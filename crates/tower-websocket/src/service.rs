@@ -15,23 +15,17 @@ use hybi::handshake::{RequestKind, classify, upgrade_required};
 use hyper::ext::Protocol;
 use tower_service::Service;
 
-use crate::{
-    body::ResponseBody,
-    future::ResponseFuture,
-    handler::Handler,
-    judge::judge,
-    layer::WebSocketLayer,
-    policy::{Policy, SameOrigin},
-};
+use crate::{body::ResponseBody, future::ResponseFuture, judge::judge, layer::WebSocketLayer};
 
 /// An HTTP service with WebSockets on it. See [`WebSocketLayer`].
-pub struct WebSocketService<S, H, P = SameOrigin> {
+#[derive(Clone)]
+pub struct WebSocketService<S> {
     inner: S,
-    layer: WebSocketLayer<H, P>,
+    layer: WebSocketLayer,
 }
 
-impl<S, H, P> WebSocketService<S, H, P> {
-    pub(crate) fn new(inner: S, layer: WebSocketLayer<H, P>) -> Self {
+impl<S> WebSocketService<S> {
+    pub(crate) fn new(inner: S, layer: WebSocketLayer) -> Self {
         Self { inner, layer }
     }
 
@@ -51,11 +45,9 @@ impl<S, H, P> WebSocketService<S, H, P> {
     }
 }
 
-impl<S, H, P, ReqBody, ResBody> Service<Request<ReqBody>> for WebSocketService<S, H, P>
+impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for WebSocketService<S>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
-    H: Handler,
-    P: Policy,
 {
     type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
@@ -83,13 +75,7 @@ where
     }
 }
 
-impl<S: Clone, H, P> Clone for WebSocketService<S, H, P> {
-    fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), layer: self.layer.clone() }
-    }
-}
-
-impl<S: fmt::Debug, H, P> fmt::Debug for WebSocketService<S, H, P> {
+impl<S: fmt::Debug> fmt::Debug for WebSocketService<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WebSocketService")
             .field("inner", &self.inner)

@@ -5,19 +5,20 @@ use std::{
     future::Future,
     mem,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
-use http::Request;
+use http::{Extensions, Request};
 use hybi::socket::{Config, Ended, Error, HandlerEnd, Session};
 use pin_project_lite::pin_project;
 use tracing::Span;
 
 use crate::{
     BoxError, WebSocket,
+    commit::Marker,
     handler::Handler,
     layer::Settings,
     sessions::SessionGuard,
@@ -25,28 +26,60 @@ use crate::{
     upgrade::{Pending, UpgradeError},
 };
 
+/// A handler without its type.
+pub(crate) trait AnyHandler: Send + Sync {
+    /// A clone, to be driven to readiness and called.
+    fn clone_handler(&self) -> Box<dyn ReadyHandler>;
+}
+
+/// A clone of the handler, for one socket.
+pub(crate) trait ReadyHandler: Send {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>>;
+
+    /// Serves the socket of an accepted handshake in a task of its own, so that nothing of the request's task stays
+    /// with it. With a marker, the task begins once the answer in `response` is known to go out.
+    fn start(self: Box<Self>, start: Start, marker: Option<Marker>, response: &mut Extensions);
+}
+
+/// Forgets the type of `handler`.
+pub(crate) fn erase(handler: impl Handler) -> Arc<dyn AnyHandler> {
+    Arc::new(Mutex::new(handler))
+}
+
+impl<H: Handler> AnyHandler for Mutex<H> {
+    fn clone_handler(&self) -> Box<dyn ReadyHandler> {
+        let handler = self.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // What the handler is called with comes later, so that there is one box for all of it.
+        Box::new(Call { handler, request: Request::new(()) })
+    }
+}
+
+impl<H: Handler> ReadyHandler for Call<H> {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.handler.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn start(mut self: Box<Self>, start: Start, marker: Option<Marker>, response: &mut Extensions) {
+        let Start { request, upgrade, settings, config, guard, span } = start;
+        self.request = request;
+        let held = Held::new(guard, span);
+        let waiting = Waiting { held, call: self, upgrade, settings, config, end: None };
+        let task = Serve { state: State::Waiting(waiting) };
+        match marker {
+            Some(marker) => marker.defer(response, task),
+            None => drop(tokio::spawn(task)),
+        }
+    }
+}
+
 /// An accepted handshake whose answer is on its way out.
-pub(crate) struct Start<H> {
-    /// Ready to be called.
-    pub(crate) handler: H,
+pub(crate) struct Start {
     pub(crate) request: Request<()>,
     pub(crate) upgrade: Pending,
     pub(crate) settings: Arc<Settings>,
     pub(crate) config: Arc<Config>,
     pub(crate) guard: SessionGuard,
     pub(crate) span: Span,
-}
-
-impl<H: Handler> Start<H> {
-    /// Serves the socket.
-    pub(crate) fn run(self) -> impl Future<Output = ()> + Send + 'static {
-        let Self { handler, request, upgrade, settings, config, guard, span } = self;
-        let call = Box::new(Call { handler, request });
-        let held = Held::new(guard, span);
-        Serve {
-            state: State::Waiting(Waiting { held, call, upgrade, settings, config, end: None }),
-        }
-    }
 }
 
 /// The future of one socket. It is as large as the session and a little more, since it lasts as

@@ -34,10 +34,8 @@ use tokio::{
 use tower::ServiceBuilder;
 use tower_http::trace::TraceLayer;
 use tower_websocket::{
-    BoxError, CloseCode, Limits, Message, Sessions, WebSocket, WebSocketLayer,
-    commit::CommitLayer,
-    handler_fn,
-    policy::{AllowHosts, Policy, SameOrigin},
+    BoxError, CloseCode, Limits, Message, Sessions, WebSocket, WebSocketLayer, commit::CommitLayer,
+    handler_fn, policy::AllowHosts,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -81,17 +79,16 @@ fn app(addr: SocketAddr, sessions: Sessions) -> Result<Router, BoxError> {
         .concurrency_limit(MAX_SOCKETS)
         .service(handler_fn(move |socket| talk(socket, rooms)));
 
-    // Only the page that this server served may connect. That alone would admit the page of another
+    // By default only the page that this server served may connect. That alone would admit the page of another
     // site whose name was made to resolve to this machine (DNS rebinding), hence the list of hosts.
     let hosts = match addr.ip() {
         ip if ip.is_unspecified() || ip.is_loopback() => AllowHosts::loopback(),
         IpAddr::V4(ip) => AllowHosts::new([ip.to_string()])?,
         IpAddr::V6(ip) => AllowHosts::new([format!("[{ip}]")])?,
     };
-    let policy = hosts.and(SameOrigin::new());
 
     let chat = WebSocketLayer::new(handler)
-        .policy(policy)
+        .policy(hosts)
         .limits(Limits::default().max_message(MAX_MESSAGE))
         .sessions(sessions);
 

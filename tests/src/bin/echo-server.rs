@@ -18,7 +18,7 @@ use tower_websocket::{
     WebSocketLayer,
     handler::{Handler, per_message},
     handler_fn,
-    policy::{AllowHosts, AllowOrigins, BoxPolicy, Policy, SameOrigin, Subprotocols},
+    policy::{AllowHosts, AllowOrigins, BoxPolicy, Policy, Subprotocols},
 };
 
 /// Echoes text as text and binary as binary over WebSocket.
@@ -153,8 +153,7 @@ fn app(args: &Args, sessions: &Sessions, handler: impl Handler) -> Result<Router
     let ping_timeout = seconds(args.ping_timeout)?;
     let keep_alive = unless_0(seconds(args.ping_interval)?)
         .map(|interval| KeepAlive::default().interval(interval).timeout(ping_timeout));
-    let layer = WebSocketLayer::new(handler)
-        .policy(policy(args)?)
+    let mut layer = WebSocketLayer::new(handler)
         .limits(limits)
         .timeouts(timeouts)
         .keep_alive(keep_alive)
@@ -165,23 +164,31 @@ fn app(args: &Args, sessions: &Sessions, handler: impl Handler) -> Result<Router
                 .client_context_takeover(args.context_takeover)
                 .threshold(0)
         }));
+    if !args.allow_origin.is_empty() {
+        layer = layer.origin(AllowOrigins::new(&args.allow_origin)?);
+    }
+    if let Some(policy) = policy(args)? {
+        layer = layer.policy(policy);
+    }
     Ok(Router::new()
         .route("/plain", any(async || "plain\n"))
         .route("/nowhere", any(async || StatusCode::NOT_FOUND))
         .fallback_service(layer.into_service()))
 }
 
-fn policy(args: &Args) -> Result<BoxPolicy, BoxError> {
-    let mut policy = if args.allow_origin.is_empty() {
-        SameOrigin::new().boxed()
-    } else {
-        AllowOrigins::new(&args.allow_origin)?.boxed()
+fn policy(args: &Args) -> Result<Option<BoxPolicy>, BoxError> {
+    let mut policy: Option<BoxPolicy> = None;
+    let mut add = |more: BoxPolicy| {
+        policy = Some(match policy.take() {
+            Some(policy) => policy.and(more).boxed(),
+            None => more,
+        });
     };
     if !args.allow_host.is_empty() {
-        policy = AllowHosts::new(&args.allow_host)?.and(policy).boxed();
+        add(AllowHosts::new(&args.allow_host)?.boxed());
     }
     if !args.subprotocol.is_empty() {
-        policy = policy.and(Subprotocols::new(&args.subprotocol)?).boxed();
+        add(Subprotocols::new(&args.subprotocol)?.boxed());
     }
     Ok(policy)
 }

@@ -1,6 +1,6 @@
 //! No check at all.
 
-use super::{Accept, Attempt, Decision, Policy};
+use super::{Attempt, OriginCheck, Refuse};
 
 /// Accepts pages of every site, and clients that send anything as their `Origin`.
 ///
@@ -12,24 +12,24 @@ use super::{Accept, Attempt, Decision, Policy};
 #[must_use]
 pub struct DangerouslyAnyOrigin;
 
-impl Policy for DangerouslyAnyOrigin {
-    async fn decide(&self, _: &Attempt) -> Decision {
-        Accept::new().into()
+impl OriginCheck for DangerouslyAnyOrigin {
+    fn check(&self, _: &Attempt) -> Result<(), Refuse> {
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::tests::{attempt, decide};
+    use crate::policy::tests::{attempt, checked};
 
     /// O-03
     #[test]
     fn every_origin_is_accepted_when_that_is_written_out() {
         for origin in ["https://evil.example", "null", "junk", ""] {
             let attempt = attempt(&[("origin", origin)]);
-            assert!(decide(&DangerouslyAnyOrigin, &attempt).is_accept(), "{origin}");
+            assert!(checked(&DangerouslyAnyOrigin, &attempt), "{origin}");
         }
-        assert!(decide(&DangerouslyAnyOrigin, &attempt(&[])).is_accept());
+        assert!(checked(&DangerouslyAnyOrigin, &attempt(&[])));
     }
 }

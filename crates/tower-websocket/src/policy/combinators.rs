@@ -66,11 +66,11 @@ impl<P: Policy> Policy for Arc<P> {
 /// Clones share the policy. It costs one allocation per handshake.
 ///
 /// ```
-/// use tower_websocket::policy::{AllowHosts, BoxPolicy, Policy, SameOrigin};
+/// use tower_websocket::policy::{AllowHosts, BoxPolicy, Policy, Subprotocols};
 ///
-/// # let in_development = true;
-/// let mut policy: BoxPolicy = SameOrigin::new().boxed();
-/// if in_development {
+/// # let is_local = true;
+/// let mut policy: BoxPolicy = Subprotocols::from_static(["chat.v1"]).boxed();
+/// if is_local {
 ///     policy = AllowHosts::loopback().and(policy).boxed();
 /// }
 /// ```

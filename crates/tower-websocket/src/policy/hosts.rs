@@ -15,17 +15,17 @@ use super::{
 /// server on a local machine or in a private network lists the names it really has:
 ///
 /// ```
-/// use tower_websocket::policy::{AllowHosts, Policy, SameOrigin};
+/// use tower_websocket::{WebSocketLayer, handler_fn, policy::AllowHosts};
 ///
-/// let policy = AllowHosts::loopback().and(SameOrigin::new());
-/// let lan = AllowHosts::new(["printer.lan", "192.168.1.7:8080"])?.and(SameOrigin::new());
-/// # let _ = (policy, lan);
+/// let local = WebSocketLayer::new(handler_fn(|_| async {})).policy(AllowHosts::loopback());
+/// let lan = AllowHosts::new(["printer.lan", "192.168.1.7:8080"])?;
+/// # let _ = (local, lan);
 /// # Ok::<(), tower_websocket::policy::InvalidHostPattern>(())
 /// ```
 ///
 /// An entry is `host[:port]`, compared with the [authority](Attempt::authority) of the request; without
 /// a port it stands for every port. An IPv6 address is written in brackets. Other hosts are refused with
-/// 403, and so is every one if the list is empty. It says nothing about the origin.
+/// 403, and so is every one if the list is empty. It does not replace the check of the origin.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct AllowHosts {

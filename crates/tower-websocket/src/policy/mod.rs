@@ -1,17 +1,20 @@
 //! Who may open a WebSocket.
 //!
-//! A [`Policy`] sees every handshake that is in due form, before anything is answered, and makes a
-//! [`Decision`] of it: [`Accept`], [`Refuse`] with an HTTP answer, or pass it on to the inner service
-//! as an ordinary request. It is a value that each layer owns, and it does no IO of its own, so that
-//! it can be tested without a server:
+//! A layer judges a well-formed handshake in two steps. An [`OriginCheck`] looks at the page that makes the
+//! handshake, always and first. Then a [`Policy`] looks at everything else, and makes a [`Decision`]: [`Accept`],
+//! [`Refuse`] with an HTTP answer, or pass the handshake on to the inner service as an ordinary request. Both are
+//! values that a layer owns, and can be tested without a server:
 //!
 //! ```
 //! use http::{Request, StatusCode};
-//! use tower_websocket::policy::{Attempt, Decision, Policy, SameOrigin, Subprotocols};
+//! use tower_websocket::policy::{
+//!     Attempt, Decision, OriginCheck, Policy, SameOrigin, Subprotocols,
+//! };
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let policy = SameOrigin::new().and(Subprotocols::new(["chat.v2", "chat.v1"])?);
+//! let check = SameOrigin::new();
+//! let policy = Subprotocols::new(["chat.v2", "chat.v1"])?;
 //!
 //! let handshake = |origin: &str| {
 //!     let request = Request::get("/chat")
@@ -26,52 +29,48 @@
 //!     Ok::<_, Box<dyn std::error::Error>>(Attempt::from_request(&request)?)
 //! };
 //!
-//! match policy.decide(&handshake("https://chat.example.com")?).await {
+//! let good = handshake("https://chat.example.com")?;
+//! assert!(check.check(&good).is_ok());
+//! match policy.decide(&good).await {
 //!     Decision::Accept(accept) => assert_eq!(accept.get_subprotocol(), Some("chat.v1")),
 //!     other => panic!("{other:?}"),
 //! }
-//! match policy.decide(&handshake("https://evil.example")?).await {
-//!     Decision::Refuse(refuse) => assert_eq!(refuse.status(), StatusCode::FORBIDDEN),
-//!     other => panic!("{other:?}"),
-//! }
+//! let refused = check.check(&handshake("https://evil.example")?);
+//! assert!(refused.is_err_and(|refuse| refuse.status() == StatusCode::FORBIDDEN));
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! # Why there is one by default
+//! # Why the origin is checked
 //!
 //! A browser lets the page of any site open a WebSocket to any server, and sends that server's
 //! cookies along. Neither the same-origin policy nor CORS applies, so that the check of `Origin` is
 //! the only defence against cross-site WebSocket hijacking ([RFC 6455, section 10.2]); `SameSite`
-//! cookies are a second line. A layer without another policy therefore has [`SameOrigin`].
+//! cookies are a second line. A layer therefore checks the origin by [`SameOrigin`], unless
+//! [`WebSocketLayer::origin`](crate::WebSocketLayer::origin) is given another check. No policy can turn the check off.
 //!
 //! | policy | accepts |
 //! |---|---|
-//! | [`SameOrigin`] | pages of the host that the handshake is sent to |
-//! | [`AllowOrigins`] | pages of a list of origins, instead of the above |
 //! | [`AllowHosts`] | handshakes sent to a list of hosts: the defence against DNS rebinding |
 //! | [`Paths`] | a list of paths, and passes all others to the inner service |
 //! | [`Subprotocols`] | everything, and chooses the subprotocol |
-//! | [`DangerouslyAnyOrigin`] | everything |
 //! | [`policy_fn`] | what a closure says |
 //!
-//! `Origin` is no authentication: every program but a browser can send what it likes. A policy about
-//! origins protects the users of a browser, who prove themselves by a cookie, a token or a client
-//! certificate, which an outer layer or a policy checks:
+//! `Origin` is not authentication: every program but a browser can send what it likes. The check of the origin
+//! protects the users of a browser, who prove themselves by a cookie, a token or a client certificate. An outer
+//! layer or a policy checks that proof:
 //!
 //! ```
 //! use http::{HeaderValue, header};
-//! use tower_websocket::policy::{
-//!     Accept, Attempt, Decision, Policy, Refuse, SameOrigin, policy_fn,
-//! };
+//! use tower_websocket::policy::{Accept, Attempt, Decision, Policy, Refuse, policy_fn};
 //!
 //! # async fn session_of(_: Option<&HeaderValue>) -> Option<()> { None }
-//! let policy = SameOrigin::new().and(policy_fn(async |attempt: Attempt| {
+//! let policy = policy_fn(async |attempt: Attempt| {
 //!     match session_of(attempt.headers().get(header::COOKIE)).await {
 //!         Some(_) => Decision::Accept(Accept::new()),
 //!         None => Decision::Refuse(Refuse::unauthorized(HeaderValue::from_static("Bearer"))),
 //!     }
-//! }));
+//! });
 //! # fn is_policy(_: impl Policy) {}
 //! # is_policy(policy);
 //! ```
@@ -88,6 +87,7 @@ mod combinators;
 mod decision;
 mod hosts;
 mod origin;
+mod origin_check;
 mod origin_list;
 mod paths;
 mod policy_fn;
@@ -104,6 +104,7 @@ pub use self::{
     decision::{Accept, Decision, Refuse},
     hosts::{AllowHosts, InvalidHostPattern},
     origin::{Origin, TupleOrigin},
+    origin_check::{EitherOrigin, OriginCheck, OriginFn, origin_fn},
     origin_list::{AllowOrigins, InvalidOriginPattern},
     paths::Paths,
     policy_fn::{PolicyFn, policy_fn},
@@ -111,7 +112,8 @@ pub use self::{
     subprotocols::Subprotocols,
 };
 
-/// Decides who may open a WebSocket. See the [module docs](self) for an example.
+/// Decides who may open a WebSocket, among the handshakes whose [origin](OriginCheck) is accepted. See the
+/// [module docs](self) for an example.
 ///
 /// An implementation writes an `async fn`:
 ///
@@ -137,9 +139,9 @@ pub use self::{
 /// forgets `a`. A policy that is chosen when the program runs is a [`BoxPolicy`].
 ///
 /// ```compile_fail,E0277
-/// # use tower_websocket::policy::{Policy, SameOrigin};
+/// # use tower_websocket::policy::{Paths, Policy};
 /// # fn is_policy(_: impl Policy) {}
-/// is_policy(Some(SameOrigin::new()));
+/// is_policy(Some(Paths::new()));
 /// ```
 ///
 /// # Cancel safety

@@ -39,12 +39,17 @@ impl Origin {
         }
     }
 
-    /// The origin to compare; `None` if it is missing and need not be there.
-    pub(super) fn to_compare(&self, required: bool) -> Result<Option<&TupleOrigin>, Refuse> {
+    /// Whether it is the literal `null`.
+    #[must_use]
+    pub fn is_null(&self) -> bool {
+        *self == Self::Null
+    }
+
+    /// The origin to compare; `None` if the field is missing.
+    pub(super) fn to_compare(&self) -> Result<Option<&TupleOrigin>, Refuse> {
         let reason = match self {
             Self::Tuple(origin) => return Ok(Some(origin)),
-            Self::Absent if !required => return Ok(None),
-            Self::Absent => "the Origin field is missing",
+            Self::Absent => return Ok(None),
             Self::Invalid => "the Origin field is not one origin",
             Self::Null => "pages without an origin (\"Origin: null\") are not allowed",
         };

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, error::Error, fmt};
 
 use super::{
-    Accept, Attempt, Decision, Policy, Refuse, TupleOrigin,
+    Attempt, OriginCheck, Refuse, TupleOrigin,
     authority::{is_dns_name, parse_port, split},
     origin::{normalize_scheme, without_default},
 };
@@ -31,11 +31,10 @@ use super::{
 #[must_use]
 pub struct AllowOrigins {
     patterns: Vec<Pattern>,
-    require_origin: bool,
 }
 
 impl AllowOrigins {
-    /// Allows these origins, and a missing `Origin`.
+    /// Allows these origins.
     ///
     /// # Errors
     ///
@@ -51,31 +50,18 @@ impl AllowOrigins {
                 .map_err(|fault| InvalidOriginPattern { entry: entry.to_owned(), fault })
         };
         let patterns = entries.into_iter().map(parse).collect::<Result<_, _>>()?;
-        Ok(Self { patterns, require_origin: false })
-    }
-
-    /// Whether a handshake without `Origin` is refused with 403. Default: false.
-    ///
-    /// Every browser sends it; other clients have to prove themselves otherwise (RFC 6455, section
-    /// 10.1).
-    pub fn require_origin(mut self, required: bool) -> Self {
-        self.require_origin = required;
-        self
+        Ok(Self { patterns })
     }
 }
 
-impl Policy for AllowOrigins {
-    async fn decide(&self, attempt: &Attempt) -> Decision {
-        let origin = match attempt.origin().to_compare(self.require_origin) {
-            Ok(Some(origin)) => origin,
-            Ok(None) => return Accept::new().into(),
-            Err(refuse) => return refuse.into(),
-        };
+impl OriginCheck for AllowOrigins {
+    fn check(&self, attempt: &Attempt) -> Result<(), Refuse> {
+        let Some(origin) = attempt.origin().to_compare()? else { return Ok(()) };
         if self.patterns.iter().any(|pattern| pattern.matches(origin)) {
-            return Accept::new().into();
+            return Ok(());
         }
         tracing::debug!(%origin, "a page of an origin that is not listed asks for a WebSocket");
-        Refuse::forbidden("the Origin is not one that this server allows").into()
+        Err(Refuse::forbidden("the Origin is not one that this server allows"))
     }
 }
 
@@ -193,18 +179,11 @@ fn is_ipv4_like(domain: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::StatusCode;
-
     use super::*;
-    use crate::policy::tests::{attempt, decide, refused};
+    use crate::policy::tests::{attempt, checked};
 
-    fn accepts(policy: &AllowOrigins, origin: &str) -> bool {
-        let decision = decide(policy, &attempt(&[("host", "example.com"), ("origin", origin)]));
-        if decision.is_accept() {
-            return true;
-        }
-        assert_eq!(refused(&decision), StatusCode::FORBIDDEN);
-        false
+    fn accepts(list: &AllowOrigins, origin: &str) -> bool {
+        checked(list, &attempt(&[("host", "example.com"), ("origin", origin)]))
     }
 
     /// O-06
@@ -259,7 +238,7 @@ mod tests {
         }
     }
 
-    /// O-03, O-04: the list replaces same-origin, and a missing Origin equals no entry.
+    /// O-03 (origins are compared): the list replaces the check of the same origin.
     #[test]
     fn only_the_listed_are_allowed_and_an_empty_list_allows_none() {
         let policy = AllowOrigins::new(["https://a.example", "https://b.example"]).unwrap();
@@ -268,12 +247,6 @@ mod tests {
 
         let empty = AllowOrigins::new(Vec::<String>::new()).unwrap();
         assert!(!accepts(&empty, "https://example.com") && !accepts(&empty, "null"));
-
-        for policy in [policy, empty] {
-            assert!(decide(&policy, &attempt(&[])).is_accept());
-            let strict = policy.require_origin(true);
-            assert_eq!(refused(&decide(&strict, &attempt(&[]))), StatusCode::FORBIDDEN);
-        }
     }
 
     /// O-05, O-07
@@ -284,7 +257,7 @@ mod tests {
             assert!(!accepts(&policy, origin), "{origin}");
         }
         let twice = attempt(&[("origin", "https://a.example"), ("origin", "https://a.example")]);
-        assert!(decide(&policy, &twice).is_refuse());
+        assert!(!checked(&policy, &twice));
     }
 
     /// O-06: a mistake in the list fails when the server starts, and never open.

@@ -7,9 +7,10 @@ use super::{Accept, Attempt, Decision, Policy};
 /// For a layer around a whole service. Put it first, as the first decision that is no accept counts:
 ///
 /// ```
-/// use tower_websocket::policy::{Paths, Policy, SameOrigin};
+/// use tower_websocket::policy::{Paths, Policy, Subprotocols};
 ///
-/// let policy = Paths::new().exact("/chat").prefix("/rooms").and(SameOrigin::new());
+/// let paths = Paths::new().exact("/chat").prefix("/rooms");
+/// let policy = paths.and(Subprotocols::from_static(["chat.v1"]));
 /// # let _ = policy;
 /// ```
 ///
@@ -76,7 +77,7 @@ fn checked(path: String) -> String {
 mod tests {
     use super::*;
     use crate::policy::{
-        SameOrigin,
+        AllowHosts,
         tests::{decide, get},
     };
 
@@ -121,7 +122,7 @@ mod tests {
 
     #[test]
     fn what_passes_is_not_judged_by_the_policies_behind() {
-        let policy = Paths::new().exact("/chat").and(SameOrigin::new());
+        let policy = Paths::new().exact("/chat").and(AllowHosts::loopback());
         assert!(decide(&policy, &to("/chat")).is_refuse());
         assert!(decide(&policy, &to("/other")).is_pass());
     }

@@ -4,14 +4,13 @@ use std::{borrow::Cow, fmt, net::IpAddr, sync::Arc};
 
 use http::{HeaderMap, uri::Scheme};
 
-use super::{
-    Accept, Attempt, Authority, Decision, Policy, Refuse, TupleOrigin, origin::default_port,
-};
+use super::{Attempt, Authority, OriginCheck, Refuse, TupleOrigin, origin::default_port};
 
 const FORWARDED_HOST: &str = "x-forwarded-host";
 const FORWARDED_PROTO: &str = "x-forwarded-proto";
 
-/// Accepts pages of the host and port that the handshake is sent to. The default.
+/// Accepts pages of the host and port that the handshake is sent to. The default of
+/// [`WebSocketLayer::origin`](crate::WebSocketLayer::origin).
 ///
 /// The `Origin` is compared with the [authority](Attempt::authority) of the request: the host, and the
 /// port, which is that of the Origin's scheme if the request names none. The scheme is compared too
@@ -24,13 +23,13 @@ const FORWARDED_PROTO: &str = "x-forwarded-proto";
 /// use tower_websocket::policy::SameOrigin;
 ///
 /// // Behind a proxy that ends TLS and passes `Host` on.
-/// let policy = SameOrigin::new().scheme(Scheme::HTTPS).require_origin(true);
+/// let policy = SameOrigin::new().scheme(Scheme::HTTPS);
 /// # let _ = policy;
 /// ```
 ///
 /// # What it does not stop
 ///
-/// * Clients that are no browser: they send what `Origin` they like, or none.
+/// * Clients that are not browsers: they send any `Origin`, or none.
 /// * DNS rebinding: the page of an attacker's host, whose name then resolves to this server, is of the
 ///   same origin. Servers on a local machine or network list their hosts in
 ///   [`AllowHosts`](super::AllowHosts).
@@ -45,24 +44,14 @@ const FORWARDED_PROTO: &str = "x-forwarded-proto";
 #[derive(Clone, Default)]
 #[must_use]
 pub struct SameOrigin {
-    require_origin: bool,
     scheme: Option<Scheme>,
     is_trusted_proxy: Option<Arc<dyn Fn(IpAddr) -> bool + Send + Sync>>,
 }
 
 impl SameOrigin {
-    /// Allows a missing `Origin`, and trusts no proxy.
+    /// Trusts no proxy.
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// Whether a handshake without `Origin` is refused with 403. Default: false.
-    ///
-    /// Every browser sends it; other clients have to prove themselves otherwise (RFC 6455, section
-    /// 10.1).
-    pub fn require_origin(mut self, required: bool) -> Self {
-        self.require_origin = required;
-        self
     }
 
     /// The scheme by which browsers reach the server, `http` or `https`. Default: what the request
@@ -124,37 +113,29 @@ impl SameOrigin {
     }
 }
 
-impl Policy for SameOrigin {
-    async fn decide(&self, attempt: &Attempt) -> Decision {
-        let origin = match attempt.origin().to_compare(self.require_origin) {
-            Ok(Some(origin)) => origin,
-            Ok(None) => return Accept::new().into(),
-            Err(refuse) => return refuse.into(),
-        };
-        match self.target(attempt) {
-            Ok(target) if target.is_origin(origin) => Accept::new().into(),
-            Ok(target) => {
-                tracing::debug!(
-                    %origin,
-                    authority = %target.authority,
-                    scheme = target.scheme,
-                    "a page of another origin asks for a WebSocket"
-                );
-                Refuse::forbidden(
-                    "the Origin is not that of this server; \
-                     if a proxy in between changed Host, let it pass Host on",
-                )
-                .into()
-            }
-            Err(refuse) => refuse.into(),
+impl OriginCheck for SameOrigin {
+    fn check(&self, attempt: &Attempt) -> Result<(), Refuse> {
+        let Some(origin) = attempt.origin().to_compare()? else { return Ok(()) };
+        let target = self.target(attempt)?;
+        if target.is_origin(origin) {
+            return Ok(());
         }
+        tracing::debug!(
+            %origin,
+            authority = %target.authority,
+            scheme = target.scheme,
+            "a page of another origin asks for a WebSocket"
+        );
+        Err(Refuse::forbidden(
+            "the Origin is not that of this server; \
+             if a proxy in between changed Host, let it pass Host on",
+        ))
     }
 }
 
 impl fmt::Debug for SameOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SameOrigin")
-            .field("require_origin", &self.require_origin)
             .field("scheme", &self.scheme)
             .field("trusts_proxies", &self.is_trusted_proxy.is_some())
             .finish()
@@ -210,23 +191,11 @@ fn page_scheme(proto: &str) -> Option<&'static str> {
 mod tests {
     use std::net::SocketAddr;
 
-    use http::StatusCode;
-
     use super::*;
     use crate::policy::{
         PeerAddr,
-        tests::{attempt, decide, get, http2, refused},
+        tests::{attempt, checked, get, http2},
     };
-
-    fn accepts(policy: &SameOrigin, attempt: &Attempt) -> bool {
-        match decide(policy, attempt) {
-            Decision::Accept(_) => true,
-            decision => {
-                assert_eq!(refused(&decision), StatusCode::FORBIDDEN);
-                false
-            }
-        }
-    }
 
     /// O-03, O-06
     #[test]
@@ -258,7 +227,7 @@ mod tests {
         ];
         for (host, origin, same) in table {
             let attempt = attempt(&[("host", host), ("origin", origin)]);
-            assert_eq!(accepts(&SameOrigin::new(), &attempt), same, "{host} {origin}");
+            assert_eq!(checked(&SameOrigin::new(), &attempt), same, "{host} {origin}");
         }
     }
 
@@ -268,9 +237,9 @@ mod tests {
         let (secure, plain) = ("https://example.com", "http://example.com");
         let with = |origin| attempt(&[("host", "example.com"), ("origin", origin)]);
         let https = SameOrigin::new().scheme(Scheme::HTTPS);
-        assert!(accepts(&https, &with(secure)) && !accepts(&https, &with(plain)));
+        assert!(checked(&https, &with(secure)) && !checked(&https, &with(plain)));
         let http = SameOrigin::new().scheme(Scheme::HTTP);
-        assert!(!accepts(&http, &with(secure)) && accepts(&http, &with(plain)));
+        assert!(!checked(&http, &with(secure)) && checked(&http, &with(plain)));
 
         let with = |uri, origin| http2(uri, &[("origin", origin)]);
         let policy = SameOrigin::new();
@@ -280,9 +249,9 @@ mod tests {
             ("http://example.com/", secure, false),
             ("http://example.com/", plain, true),
         ] {
-            assert_eq!(accepts(&policy, &with(uri, origin)), same, "{uri} {origin}");
+            assert_eq!(checked(&policy, &with(uri, origin)), same, "{uri} {origin}");
         }
-        assert!(accepts(&https, &with("http://example.com/", secure)));
+        assert!(checked(&https, &with("http://example.com/", secure)));
     }
 
     /// H-16: the authority of an absolute target, not the `Host` beside it.
@@ -290,25 +259,21 @@ mod tests {
     fn the_effective_authority_counts() {
         let mut request = get(&[("host", "b.example"), ("origin", "http://b.example")]);
         *request.uri_mut() = "http://a.example/chat".parse().unwrap();
-        assert!(!accepts(&SameOrigin::new(), &Attempt::from_request(&request).unwrap()));
+        assert!(!checked(&SameOrigin::new(), &Attempt::from_request(&request).unwrap()));
         request.headers_mut().insert("origin", "http://a.example".parse().unwrap());
-        assert!(accepts(&SameOrigin::new(), &Attempt::from_request(&request).unwrap()));
+        assert!(checked(&SameOrigin::new(), &Attempt::from_request(&request).unwrap()));
     }
 
-    /// O-04, O-05, O-07
+    /// O-05 (null), O-07 (malformed or repeated)
     #[test]
-    fn a_missing_origin_is_switchable_and_null_or_a_malformed_one_is_refused() {
-        let (lenient, strict) = (SameOrigin::new(), SameOrigin::new().require_origin(true));
-        assert!(accepts(&lenient, &attempt(&[])));
-        assert!(!accepts(&strict, &attempt(&[])));
-        assert!(accepts(&strict.clone().require_origin(false), &attempt(&[])));
+    fn null_and_a_malformed_or_repeated_origin_are_refused() {
+        let check = SameOrigin::new();
         for origin in ["null", "", "http://localhost/", "http://localhost http://localhost"] {
             let attempt = attempt(&[("host", "localhost"), ("origin", origin)]);
-            assert!(!accepts(&lenient, &attempt) && !accepts(&strict, &attempt), "{origin}");
+            assert!(!checked(&check, &attempt), "{origin}");
         }
         let twice = [("host", "a.example"), ("origin", "http://a.example")];
-        let twice = attempt(&[twice[0], twice[1], twice[1]]);
-        assert!(!accepts(&lenient, &twice) && !accepts(&strict, &twice));
+        assert!(!checked(&check, &attempt(&[twice[0], twice[1], twice[1]])));
     }
 
     fn from_peer(peer: Option<&str>, fields: &[(&'static str, &str)]) -> Attempt {
@@ -328,18 +293,18 @@ mod tests {
         let trusting = SameOrigin::new().trusted_proxies(move |address| address == proxy);
         let forged = [("x-forwarded-host", "example.com"), ("x-forwarded-proto", "https")];
 
-        assert!(!accepts(&SameOrigin::new(), &from_peer(Some("10.0.0.2:1"), &forged)));
-        assert!(!accepts(&trusting, &from_peer(None, &forged)));
-        assert!(!accepts(&trusting, &from_peer(Some("10.0.0.3:1"), &forged)));
-        assert!(accepts(&trusting, &from_peer(Some("10.0.0.2:1"), &forged)));
-        assert!(accepts(&trusting, &from_peer(Some("[::ffff:10.0.0.2]:1"), &forged)));
+        assert!(!checked(&SameOrigin::new(), &from_peer(Some("10.0.0.2:1"), &forged)));
+        assert!(!checked(&trusting, &from_peer(None, &forged)));
+        assert!(!checked(&trusting, &from_peer(Some("10.0.0.3:1"), &forged)));
+        assert!(checked(&trusting, &from_peer(Some("10.0.0.2:1"), &forged)));
+        assert!(checked(&trusting, &from_peer(Some("[::ffff:10.0.0.2]:1"), &forged)));
 
         // And what an untrusted peer forwards does not take away what its request says.
         let honest = [("origin", "http://internal:8080"), ("x-forwarded-host", "evil.example")];
         let mut request = get(&[("host", "internal:8080"), honest[0], honest[1]]);
         let peer: SocketAddr = "10.0.0.3:1".parse().unwrap();
         request.extensions_mut().insert(PeerAddr(peer));
-        assert!(accepts(&trusting, &Attempt::from_request(&request).unwrap()));
+        assert!(checked(&trusting, &Attempt::from_request(&request).unwrap()));
     }
 
     /// O-08
@@ -364,7 +329,7 @@ mod tests {
         ];
         for (fields, same) in table {
             let attempt = from_peer(Some("10.0.0.2:1"), fields);
-            assert_eq!(accepts(&policy, &attempt), same, "{fields:?}");
+            assert_eq!(checked(&policy, &attempt), same, "{fields:?}");
         }
     }
 }
