@@ -23,7 +23,7 @@ use tower_websocket::{
     Sessions, WebSocket, WebSocketLayer,
     commit::CommitLayer,
     handler_fn,
-    policy::{Decision, policy_fn},
+    policy::{Decision, policy_fn_async},
 };
 
 /// An app whose handler counts its calls.
@@ -262,7 +262,7 @@ async fn a_client_that_leaves_before_the_answer_leaves_nothing() {
     let app = App::default();
     let asked = Arc::new(Notify::new());
     let judging = Arc::new(());
-    let policy = policy_fn({
+    let policy = policy_fn_async({
         let (asked, judging) = (Arc::clone(&asked), Arc::downgrade(&judging));
         move |_| {
             let judging = judging.upgrade();

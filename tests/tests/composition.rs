@@ -40,7 +40,7 @@ use tower_http::{
 };
 use tower_websocket::{
     Sessions, WebSocket, WebSocketLayer, handler_fn, handler_fn_with_request,
-    policy::{Accept, Attempt, DangerouslyAnyOrigin, Decision, Policy, policy_fn},
+    policy::{Accept, Attempt, DangerouslyAnyOrigin, Decision, Policy, policy_fn, policy_fn_async},
     upgrade::Upgrade,
 };
 
@@ -259,7 +259,7 @@ async fn layers_that_change_responses_leave_sockets_alone() {
 /// A request timeout outside ends a slow judgement and no socket.
 #[tokio::test(start_paused = true)]
 async fn a_timeout_outside_bounds_the_handshake_and_not_the_socket() {
-    let policy = policy_fn(async |attempt: Attempt| {
+    let policy = policy_fn_async(async |attempt: Attempt| {
         if attempt.uri().path() == "/slow" {
             sleep(Duration::from_secs(4)).await;
         }

@@ -28,7 +28,7 @@ use tower_websocket::{
     BoxError, Message, Sessions, WebSocket, WebSocketLayer,
     commit::CommitLayer,
     handler_fn,
-    policy::{Accept, Decision, policy_fn},
+    policy::{Accept, Decision, policy_fn, policy_fn_async},
     sessions::Drained,
     upgrade::Upgrade,
 };
@@ -312,14 +312,14 @@ async fn a_handshake_whose_policy_decides_during_a_drain_is_refused() {
     let sessions = Sessions::new();
     let gate = Arc::new(Semaphore::new(0));
     let asked = Arc::new(Notify::new());
-    let policy = policy_fn({
+    let policy = policy_fn_async({
         let (gate, asked) = (Arc::clone(&gate), Arc::clone(&asked));
         move |_| {
             let (gate, asked) = (Arc::clone(&gate), Arc::clone(&asked));
             async move {
                 asked.notify_one();
                 gate.acquire().await.unwrap().forget();
-                Accept::new().into()
+                Accept::new()
             }
         }
     });

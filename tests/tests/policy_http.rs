@@ -21,6 +21,7 @@ use tower_websocket::{
     policy::{
         Accept, AllowHosts, AllowOrigins, Attempt, BoxPolicy, DangerouslyAnyOrigin, Decision,
         OriginCheck, Paths, Refuse, SameOrigin, Subprotocols, origin_fn, policy_fn,
+        policy_fn_async,
     },
 };
 
@@ -329,7 +330,7 @@ fn accept(name: &'static str) -> impl Policy {
 }
 
 fn pass() -> impl Policy {
-    policy_fn(async |_: Attempt| Decision::Pass)
+    policy_fn_async(async |_: Attempt| Decision::Pass)
 }
 
 /// O-01: the first refusal or pass of `and`, the first accept of `or`, else its last refusal.
@@ -375,7 +376,7 @@ async fn the_negotiated_subprotocol_is_in_the_answer_and_known_to_the_handler() 
     let server = serve(ours()).await;
     let client = serve(ours().client_preference()).await;
     let required = serve(ours().required()).await;
-    let table: [(SocketAddr, &[&str], Negotiated<'_>); 13] = [
+    let table: [(SocketAddr, &[&str], Negotiated<'_>); 15] = [
         (server, &["v1, v2"], Ok(Some("v2"))),
         (server, &["v1", "x,,v2"], Ok(Some("v2"))),
         (server, &["V1, v"], Ok(None)),
@@ -388,6 +389,8 @@ async fn the_negotiated_subprotocol_is_in_the_answer_and_known_to_the_handler() 
         (required, &[], Err(400)),
         (server, &["a b"], Err(400)),
         (server, &[" , "], Err(400)),
+        (server, &[""], Ok(None)),
+        (required, &[""], Err(400)),
         (server, &["v1, \"v2\""], Err(400)),
     ];
     for (addr, offers, expected) in table {
@@ -492,7 +495,7 @@ async fn a_policy_tightens_the_limits_of_a_socket() {
 #[tokio::test(start_paused = true)]
 async fn a_policy_that_takes_too_long_is_answered_for_with_503() {
     for configured in [None, Some(2)] {
-        let never = policy_fn(async |_: Attempt| std::future::pending::<Decision>().await);
+        let never = policy_fn_async(async |_: Attempt| std::future::pending::<Decision>().await);
         let mut layer = WebSocketLayer::new(handler_fn(echo)).policy(never);
         if let Some(seconds) = configured {
             layer = layer.policy_timeout(std::time::Duration::from_secs(seconds));

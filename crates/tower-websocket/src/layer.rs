@@ -85,6 +85,7 @@ pub(crate) struct Settings {
     /// How many handshakes wait for a handler that is not ready.
     pub(crate) waiting: Arc<AtomicUsize>,
     pub(crate) copied_headers: Vec<HeaderName>,
+    pub(crate) tcp_nodelay: bool,
     pub(crate) peer_addr: Option<PeerAddrFn>,
     pub(crate) on_upgrade_error: Option<UpgradeErrorFn>,
 }
@@ -115,6 +116,7 @@ impl WebSocketLayer {
                 max_waiting: 1024,
                 waiting: Arc::default(),
                 copied_headers: Vec::new(),
+                tcp_nodelay: true,
                 peer_addr: None,
                 on_upgrade_error: None,
             }),
@@ -235,6 +237,15 @@ impl WebSocketLayer {
     /// The `Retry-After` of the 503 answers. Part of a second counts as a whole one. Default 5 s.
     pub fn retry_after(self, delay: Duration) -> Self {
         self.set(|settings| settings.retry_after = delay)
+    }
+
+    /// Whether the layer sets `TCP_NODELAY` on a socket's TCP stream, so that a small message does not wait for the
+    /// acknowledgement of the one before. Default: true.
+    ///
+    /// The layer knows the stream where hyper, hyper-util or axum serve HTTP/1.1 on a plain TCP stream. Over TLS and
+    /// HTTP/2 the option belongs where connections are accepted.
+    pub fn tcp_nodelay(self, nodelay: bool) -> Self {
+        self.set(|settings| settings.tcp_nodelay = nodelay)
     }
 
     /// Which header fields of the handshake the handler's request has. Default: none.

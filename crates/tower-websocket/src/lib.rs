@@ -40,7 +40,7 @@ pub use self::{
     future::ResponseFuture,
     handler::{Handler, handler_fn, handler_fn_with_request, per_message, per_message_with},
     layer::WebSocketLayer,
-    policy::{Policy, policy_fn},
+    policy::{Policy, policy_fn, policy_fn_async},
     service::{UpgradeRequired, WebSocketService},
     sessions::Sessions,
     transport::{Io, Transport},

@@ -207,7 +207,10 @@ impl<H: Handler> Waiting<H> {
     }
 
     fn start(self, (transport, early): (Transport, Bytes)) -> Running<H> {
-        let Self { held, call, config, .. } = self;
+        let Self { held, call, config, settings, .. } = self;
+        if settings.tcp_nodelay {
+            transport.set_nodelay();
+        }
         let session = Session::with_early_data(transport, &early, config, |socket| {
             Handling::Called { call: Some((call, socket)) }
         });

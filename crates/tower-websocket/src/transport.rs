@@ -39,6 +39,15 @@ impl Transport {
         Self { kind: Kind::Upgraded(Box::new(TokioIo::new(upgraded))) }
     }
 
+    /// Sends small messages at once, where the stream is known to be of TCP.
+    pub(crate) fn set_nodelay(&self) {
+        if let Kind::Tcp(stream) = &self.kind
+            && let Err(error) = stream.set_nodelay(true)
+        {
+            tracing::debug!(%error, "cannot set TCP_NODELAY");
+        }
+    }
+
     pub(crate) fn boxed(io: impl Io) -> Self {
         Self { kind: Kind::Boxed(Box::new(io)) }
     }

@@ -91,17 +91,22 @@ pub struct UpgradeError {
 #[derive(Debug)]
 enum Kind {
     Missing,
+    /// hyper's connection is driven without upgrades.
+    NotServed,
     Taken,
     TimedOut,
     Failed(BoxError),
 }
 
 impl UpgradeError {
-    /// The server offers no upgrade for this request: it was built without, or the request did not
+    /// The server offers no upgrade for this request: it was built without upgrades, or the request did not
     /// come from a server at all.
+    ///
+    /// An HTTP/1.1 server of hyper needs `with_upgrades()` on each connection, one of hyper-util's automatic builder
+    /// `serve_connection_with_upgrades` instead of `serve_connection`.
     #[must_use]
     pub fn is_missing(&self) -> bool {
-        matches!(self.kind, Kind::Missing)
+        matches!(self.kind, Kind::Missing | Kind::NotServed)
     }
 
     /// Somebody else has taken the [`Upgrade`] already.
@@ -120,6 +125,11 @@ impl UpgradeError {
         Self { kind: Kind::TimedOut }
     }
 
+    fn of_hyper(error: hyper::Error) -> Self {
+        // The one mistake of a server's author that hyper reports here.
+        if error.is_user() { Self { kind: Kind::NotServed } } else { Self::failed(error) }
+    }
+
     fn failed(error: impl Into<BoxError>) -> Self {
         Self { kind: Kind::Failed(error.into()) }
     }
@@ -129,6 +139,10 @@ impl fmt::Display for UpgradeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.kind {
             Kind::Missing => "the server does not support upgrades on this connection",
+            Kind::NotServed => {
+                "the server drops upgraded connections: call `with_upgrades()` on hyper's connection, \
+                 or `serve_connection_with_upgrades` on hyper-util's builder"
+            }
             Kind::Taken => "the upgrade of this request was taken already",
             Kind::TimedOut => "the upgrade did not happen in time",
             Kind::Failed(_) => "the upgrade failed",
@@ -189,7 +203,7 @@ impl Pending {
     ) -> Poll<Result<(Transport, Bytes), UpgradeError>> {
         match self {
             Self::Hyper(upgrade) => {
-                Pin::new(upgrade).poll(cx).map_ok(transport).map_err(UpgradeError::failed)
+                Pin::new(upgrade).poll(cx).map_ok(transport).map_err(UpgradeError::of_hyper)
             }
             Self::Later(transport) => {
                 let transport = transport.as_mut().poll(cx);

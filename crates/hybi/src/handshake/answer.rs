@@ -113,7 +113,8 @@ impl ClientHandshake {
     /// The one subprotocol of the answer.
     fn chosen(&self, headers: &HeaderMap) -> Result<Option<Subprotocol>, AnswerError> {
         let mut lines = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
-        let Some(line) = lines.next() else {
+        let first = lines.next();
+        let Some(line) = first.filter(|line| list::is_any([*line])) else {
             return if self.require_subprotocol && !self.subprotocols.is_empty() {
                 Err(AnswerError::MissingSubprotocol)
             } else {
@@ -225,7 +226,7 @@ pub enum AnswerError {
     /// An extension with a parameter that it does not have, that stands twice, or whose value is not
     /// allowed (RFC 7692, section 7).
     InvalidExtensionParameter,
-    /// `Sec-WebSocket-Protocol` is not one HTTP token: empty, a list, or none.
+    /// `Sec-WebSocket-Protocol` is not one HTTP token: a list, or none.
     InvalidSubprotocol,
     /// `Sec-WebSocket-Extensions` does not follow the grammar (RFC 6455, section 9.1).
     MalformedExtensions,
@@ -421,6 +422,7 @@ mod tests {
         }
         for attempt in Attempt::both(&asks()) {
             assert_eq!(attempt.verify().unwrap().subprotocol(), None);
+            assert_eq!(attempt.set(PROTOCOL, &[""]).verify().unwrap().subprotocol(), None);
         }
     }
 
@@ -564,7 +566,7 @@ mod tests {
         use AnswerError as E;
 
         let offers = asks().subprotocols(["a", "B"]).unwrap();
-        let table: [(&[&str], Result<&str, E>); 13] = [
+        let table: [(&[&str], Result<&str, E>); 15] = [
             (&["a"], Ok("a")),
             (&["\tB "], Ok("B")),
             (&[], Err(E::MissingSubprotocol)),
@@ -574,7 +576,9 @@ mod tests {
             (&["a, B"], Err(E::InvalidSubprotocol)),
             (&["a,"], Err(E::InvalidSubprotocol)),
             (&["a B"], Err(E::InvalidSubprotocol)),
-            (&[""], Err(E::InvalidSubprotocol)),
+            (&[""], Err(E::MissingSubprotocol)),
+            (&[" "], Err(E::MissingSubprotocol)),
+            (&[","], Err(E::InvalidSubprotocol)),
             (&["a", "B"], Err(E::RepeatedSubprotocol)),
             (&["a", "a"], Err(E::RepeatedSubprotocol)),
             (&["\u{e4}"], Err(E::InvalidSubprotocol)),
@@ -611,8 +615,11 @@ mod tests {
             (&["x-a;;"], E::MalformedExtensions),
             (&["x-a; =1"], E::MalformedExtensions),
             (&["x-a; b=\"c d\""], E::MalformedExtensions),
-            (&[""], E::MalformedExtensions),
+            (&[","], E::MalformedExtensions),
         ];
+        for attempt in Attempt::both(&asks()) {
+            assert_eq!(attempt.set(EXTENSIONS, &[""]).error(), None, "an empty field is none");
+        }
         for (lines, error) in table {
             for attempt in Attempt::both(&asks()) {
                 assert_eq!(attempt.set(EXTENSIONS, lines).error(), Some(error), "{lines:?}");

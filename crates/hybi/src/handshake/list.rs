@@ -17,6 +17,12 @@ pub(super) fn line_lists_token(line: &HeaderValue, token: &str) -> bool {
     line == token || elements(line).any(|element| element.eq_ignore_ascii_case(token))
 }
 
+/// Whether there is anything in any of these lines but whitespace. Some clients send a field that is empty, and mean
+/// none.
+pub(super) fn is_any<'a>(lines: impl IntoIterator<Item = &'a HeaderValue>) -> bool {
+    lines.into_iter().any(|line| !trim(line.as_bytes()).is_empty())
+}
+
 /// The elements of one line of a list without quoted strings: trimmed, empty ones skipped.
 pub(super) fn elements(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     line.split(|&byte| byte == b',').map(trim).filter(|element| !element.is_empty())

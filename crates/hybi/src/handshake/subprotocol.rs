@@ -160,7 +160,7 @@ pub(super) fn parse_offers(
         }
     }
 
-    if offers.is_empty() && headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL) {
+    if offers.is_empty() && list::is_any(lines) {
         return Err(HandshakeError::EmptySubprotocols);
     }
     Ok(offers)
@@ -184,8 +184,11 @@ mod tests {
     /// N-03, N-06, H-05
     #[test]
     fn offers_keep_the_clients_order_and_the_first_of_repeated_names() {
-        let table: [(&[&str], &[&str]); 8] = [
+        let table: [(&[&str], &[&str]); 11] = [
             (&[], &[]),
+            (&[""], &[]),
+            (&[" \t"], &[]),
+            (&["", ""], &[]),
             (&["a"], &["a"]),
             (&["b, a"], &["b", "a"]),
             (&["a,,b"], &["a", "b"]),
@@ -203,15 +206,14 @@ mod tests {
     /// N-06
     #[test]
     fn a_name_that_is_no_token_and_a_list_of_nothing_are_refused() {
-        let table: [(&[&str], HandshakeError); 8] = [
+        let table: [(&[&str], HandshakeError); 7] = [
             (&["a b"], HandshakeError::InvalidSubprotocol),
             (&["a", "b/c"], HandshakeError::InvalidSubprotocol),
             (&["\"a\""], HandshakeError::InvalidSubprotocol),
             (&["a=1"], HandshakeError::InvalidSubprotocol),
             (&["a;q=1"], HandshakeError::InvalidSubprotocol),
-            (&[""], HandshakeError::EmptySubprotocols),
             (&[" , ,"], HandshakeError::EmptySubprotocols),
-            (&["", ""], HandshakeError::EmptySubprotocols),
+            (&["", ","], HandshakeError::EmptySubprotocols),
         ];
         for (lines, expected) in table {
             assert_eq!(parse(lines, &HandshakeLimits::new()), Err(expected), "{lines:?}");

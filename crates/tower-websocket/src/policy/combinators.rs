@@ -126,7 +126,7 @@ mod tests {
 
     use super::*;
     use crate::policy::{
-        Accept, Refuse, policy_fn,
+        Accept, Refuse, policy_fn, policy_fn_async,
         tests::{attempt, decide, refused},
     };
 
@@ -210,7 +210,7 @@ mod tests {
     fn boxed_policies_of_different_types_fit_in_a_list() {
         let policies: Vec<BoxPolicy> = vec![
             policy_fn(|_| Decision::Accept(Accept::new())).boxed(),
-            Arc::new(policy_fn(async |_| Decision::Accept(Accept::new()))).boxed(),
+            Arc::new(policy_fn_async(async |_| Decision::Accept(Accept::new()))).boxed(),
             policy_fn(|_| Decision::Refuse(Refuse::new(StatusCode::GONE))).boxed(),
         ];
         let all = policies.into_iter().reduce(|all, policy| all.and(policy).boxed()).unwrap();

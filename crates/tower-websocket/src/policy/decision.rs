@@ -1,8 +1,6 @@
 //! What a policy can say.
 
-use std::future::{IntoFuture, Ready, ready};
-
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 #[cfg(feature = "deflate")]
 use hybi::proto::Deflate;
 use hybi::{
@@ -12,9 +10,6 @@ use hybi::{
 };
 
 /// What becomes of a handshake.
-///
-/// It is its own future, so that [`policy_fn`](super::policy_fn) serves closures that are async and
-/// closures that are not.
 #[derive(Clone, Debug)]
 #[must_use]
 pub enum Decision {
@@ -49,26 +44,6 @@ impl Decision {
     }
 }
 
-/// An `Accept` is a decision wherever one is awaited, as in [`policy_fn`](super::policy_fn).
-impl IntoFuture for Accept {
-    type Output = Decision;
-    type IntoFuture = Ready<Decision>;
-
-    fn into_future(self) -> Ready<Decision> {
-        ready(self.into())
-    }
-}
-
-/// A `Refuse` is a decision wherever one is awaited, as in [`policy_fn`](super::policy_fn).
-impl IntoFuture for Refuse {
-    type Output = Decision;
-    type IntoFuture = Ready<Decision>;
-
-    fn into_future(self) -> Ready<Decision> {
-        ready(self.into())
-    }
-}
-
 impl From<Accept> for Decision {
     fn from(accept: Accept) -> Self {
         Self::Accept(accept)
@@ -93,21 +68,18 @@ impl From<Refuse> for Decision {
 ///     Ok(Accept::new())
 /// }
 ///
-/// let policy = policy_fn(async |attempt: Attempt| check(&attempt).into());
+/// let policy = policy_fn(|attempt: Attempt| check(&attempt));
 /// # let _ = tower_websocket::WebSocketLayer::new(tower_websocket::handler_fn(|_| async {})).policy(policy);
 /// ```
-impl From<Result<Accept, Refuse>> for Decision {
-    fn from(result: Result<Accept, Refuse>) -> Self {
-        result.map_or_else(Self::Refuse, Self::Accept)
+impl<R: Into<Refuse>> From<Result<Accept, R>> for Decision {
+    fn from(result: Result<Accept, R>) -> Self {
+        result.map_or_else(|refuse| Self::Refuse(refuse.into()), Self::Accept)
     }
 }
 
-impl IntoFuture for Decision {
-    type Output = Self;
-    type IntoFuture = Ready<Self>;
-
-    fn into_future(self) -> Ready<Self> {
-        ready(self)
+impl From<StatusCode> for Decision {
+    fn from(status: StatusCode) -> Self {
+        Self::Refuse(status.into())
     }
 }
 
@@ -327,6 +299,35 @@ impl Refuse {
     }
 }
 
+impl From<StatusCode> for Refuse {
+    fn from(status: StatusCode) -> Self {
+        Self::new(status)
+    }
+}
+
+/// A whole answer, such as one that an application makes for its other requests. The fields that
+/// [`header`](Refuse::header) ignores are left out.
+///
+/// ```
+/// use http::{Response, StatusCode};
+/// use tower_websocket::policy::Refuse;
+///
+/// let answer = Response::builder().status(StatusCode::CONFLICT).body("taken").unwrap();
+/// assert_eq!(Refuse::from(answer).status(), StatusCode::CONFLICT);
+/// ```
+impl<B: Into<Bytes>> From<Response<B>> for Refuse {
+    fn from(response: Response<B>) -> Self {
+        let (parts, body) = response.into_parts();
+        let mut refuse = Self::new(parts.status).body(body);
+        for (name, value) in &parts.headers {
+            if !is_reserved(name) {
+                refuse = refuse.header(name.clone(), value.clone());
+            }
+        }
+        refuse
+    }
+}
+
 impl From<Refuse> for Refusal {
     fn from(refuse: Refuse) -> Self {
         refuse.0
@@ -353,7 +354,8 @@ mod tests {
 
     #[test]
     fn a_result_is_the_decision_of_either_side() {
-        let accept = Decision::from(Ok(Accept::new().limits(Limits::default().max_message(7))));
+        let accept =
+            Decision::from(Ok::<_, Refuse>(Accept::new().limits(Limits::default().max_message(7))));
         assert!(matches!(accept, Decision::Accept(accept) if accept.get_limits().is_some()));
         let refuse = Decision::from(Err(Refuse::new(StatusCode::TOO_MANY_REQUESTS)));
         assert!(

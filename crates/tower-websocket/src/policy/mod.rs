@@ -54,7 +54,7 @@
 //! | [`AllowHosts`] | handshakes sent to a list of hosts: the defence against DNS rebinding |
 //! | [`Paths`] | a list of paths, and passes all others to the inner service |
 //! | [`Subprotocols`] | everything, and chooses the subprotocol |
-//! | [`policy_fn`] | what a closure says |
+//! | [`policy_fn`], [`policy_fn_async`] | handshakes that a closure accepts |
 //!
 //! `Origin` is not authentication: every program but a browser can send what it likes. The check of the origin
 //! protects the users of a browser, who prove themselves by a cookie, a token or a client certificate. An outer
@@ -62,10 +62,10 @@
 //!
 //! ```
 //! use http::{HeaderValue, header};
-//! use tower_websocket::policy::{Accept, Attempt, Decision, Policy, Refuse, policy_fn};
+//! use tower_websocket::policy::{Accept, Attempt, Decision, Policy, Refuse, policy_fn_async};
 //!
 //! # async fn session_of(_: Option<&HeaderValue>) -> Option<()> { None }
-//! let policy = policy_fn(async |attempt: Attempt| {
+//! let policy = policy_fn_async(async |attempt: Attempt| {
 //!     match session_of(attempt.headers().get(header::COOKIE)).await {
 //!         Some(_) => Decision::Accept(Accept::new()),
 //!         None => Decision::Refuse(Refuse::unauthorized(HeaderValue::from_static("Bearer"))),
@@ -107,7 +107,7 @@ pub use self::{
     origin_check::{EitherOrigin, OriginCheck, OriginFn, origin_fn},
     origin_list::{AllowOrigins, InvalidOriginPattern},
     paths::Paths,
-    policy_fn::{PolicyFn, policy_fn},
+    policy_fn::{AsyncPolicyFn, PolicyFn, policy_fn, policy_fn_async},
     same_origin::SameOrigin,
     subprotocols::Subprotocols,
 };
