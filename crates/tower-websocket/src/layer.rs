@@ -1,4 +1,4 @@
-//! The layer: what it is made of and how it is set up.
+//! The layer and its settings.
 
 use std::{
     fmt,

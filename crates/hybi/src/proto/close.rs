@@ -113,7 +113,7 @@ impl std::error::Error for InvalidCloseCode {}
 pub struct CloseReason(ByteString);
 
 impl CloseReason {
-    /// The longest reason in bytes: what a control frame holds less the code.
+    /// The longest reason in bytes: the payload of a control frame, less the code.
     pub const MAX_LEN: usize = 123;
 
     /// A reason.
@@ -165,7 +165,7 @@ impl fmt::Display for ReasonTooLong {
 
 impl std::error::Error for ReasonTooLong {}
 
-/// What a Close frame says: a code and a reason, or nothing at all (RFC 6455 section 5.5.1).
+/// The content of a Close frame: a code and a reason, or nothing at all (RFC 6455 section 5.5.1).
 ///
 /// The default is an empty frame.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

@@ -1,4 +1,4 @@
-//! What the application exchanges: one text or binary message, whole.
+//! A whole text or binary message, as the application exchanges it.
 
 use std::fmt;
 

@@ -89,7 +89,7 @@ impl Config {
         self
     }
 
-    /// What the handshake agreed on about compression, if anything. Default: nothing.
+    /// The compression that the handshake agreed on. Default: none.
     #[cfg(feature = "deflate")]
     #[cfg_attr(docsrs, doc(cfg(feature = "deflate")))]
     pub fn deflate(mut self, agreed: Option<DeflateParameters>) -> Self {
@@ -97,7 +97,7 @@ impl Config {
         self
     }
 
-    /// What the handshake agreed on about compression, if anything.
+    /// The compression that the handshake agreed on, if any.
     #[cfg(feature = "deflate")]
     #[cfg_attr(docsrs, doc(cfg(feature = "deflate")))]
     #[must_use]

@@ -6,7 +6,7 @@ use crate::proto::{CloseCode, Violation};
 
 /// Why an operation on a socket did not succeed.
 ///
-/// What it is in detail may change; use the predicates to tell the cases apart.
+/// The details may change. Use the predicates to tell the cases apart.
 pub struct Error {
     kind: Box<Kind>,
 }

@@ -20,8 +20,8 @@
 //! memory as a whole, is read as it arrives by a [`MessageReader`]
 //! ([`next_message`](WebSocket::next_message)) and sent as it is made by a [`MessageWriter`]
 //! ([`start_message`](WebSocket::start_message)), from and to whatever reads and writes bytes. Each holds
-//! a few dozen KiB of it at most, however long it is, and the transport's flow control goes through: who reads
-//! slowly slows down who writes.
+//! a few dozen KiB of it at most, however long it is. The transport's flow control applies: a slow reader slows down
+//! the writer.
 //!
 //! ```
 //! use hybi::proto::MessageKind;

@@ -1,4 +1,4 @@
-//! What a message in parts is read from, and what it is sent to.
+//! The source and the target of a message in parts.
 
 use std::{
     fmt,
@@ -18,13 +18,13 @@ use super::{
     websocket::WebSocket,
 };
 
-/// What a [`MessageReader`](super::MessageReader) reads from: `&mut WebSocket<T>` or `&mut Receiver`.
+/// The source of a [`MessageReader`](super::MessageReader): `&mut WebSocket<T>` or `&mut Receiver`.
 ///
 /// It cannot be implemented for other types.
 #[expect(private_bounds, reason = "nobody else implements it")]
 pub trait MessageSource: Source + Unpin {}
 
-/// What a [`MessageWriter`](super::MessageWriter) sends to: `&mut WebSocket<T>` or a [`SenderTurn`].
+/// The target of a [`MessageWriter`](super::MessageWriter): `&mut WebSocket<T>` or a [`SenderTurn`].
 ///
 /// It cannot be implemented for other types.
 #[expect(private_bounds, reason = "nobody else implements it")]

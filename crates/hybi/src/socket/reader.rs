@@ -27,11 +27,12 @@ use crate::proto::{ByteString, Message, MessageKind};
 /// A message that is read as it arrives, however long it is. [`WebSocket::next_message`] and
 /// [`Receiver::next_message`] give it.
 ///
-/// What arrived before it was asked for, up to the [read-ahead](crate::proto::Limits::read_ahead), is its
-/// first chunk. From then on at most 24 KiB of it are in memory and wait to be taken, or 32 KiB inflated ones;
-/// while they do, nothing is read, and the peer's `send` waits in the end. [`Limits::max_message`] and [`Limits::max_fragments`] do not hold for it.
-/// [`Limits::max_frame`] does, and by default it is as low as the limit on messages: who expects large
-/// frames raises it.
+/// The first chunk is the part that arrived before the message was asked for, up to the
+/// [read-ahead](crate::proto::Limits::read_ahead). From then on at most 24 KiB of the message wait in memory to be
+/// taken, or 32 KiB of inflated bytes. Meanwhile the socket reads nothing, and in the end the peer's `send` waits.
+///
+/// [`Limits::max_message`] and [`Limits::max_fragments`] do not apply. [`Limits::max_frame`] does, and by default it is
+/// as low as the limit on messages. Raise it for peers that send large frames.
 ///
 /// It is also an [`AsyncRead`], a [`Stream`] of chunks, and a [`Body`].
 ///

@@ -5,7 +5,7 @@
 //! task of its own: then neither half has to be polled for the other to get on.
 //!
 //! Any number of tasks may send. They take turns at the *gate*, which wakes them one by one in the order
-//! in which they came; only who has passed it waits for room in the queue.
+//! in which they came; only the one that has passed it waits for room in the queue.
 
 use std::{
     fmt,

@@ -24,18 +24,18 @@ use crate::proto::{CloseCode, CloseFrame, Message, Role};
 
 /// The user's end of a WebSocket whose bytes travel over `T`.
 ///
-/// It receives and sends whole messages. Pings are answered, and the peer's Close is, without any
-/// help. The socket is also a [`Stream`](futures_core::Stream) of messages and a
+/// It receives and sends whole messages. It answers pings and the peer's Close by itself. The socket is also a [`Stream`](futures_core::Stream) of messages and a
 /// [`Sink`](futures_sink::Sink) for them.
 ///
 /// # Who moves it
 ///
 /// A socket made by [`new`](Self::new) owns the transport and moves only while one of its
-/// operations is polled: whoever neither receives nor sends answers no ping either. The socket that
-/// a [`Session`](super::Session) hands to its handler is driven by the session. There, what is sent
-/// leaves when the handler yields next (waits for anything) or calls [`flush`](Self::flush); a long
-/// computation after a `send` should `flush` first. A handler's socket that is moved to another task
-/// works the same; what it sends leaves at once.
+/// operations is polled. A user that neither receives nor sends does not answer pings either.
+///
+/// A [`Session`](super::Session) drives the socket that it hands to its handler. Messages that the handler
+/// sends leave when the handler yields next (waits for anything) or calls [`flush`](Self::flush). Call
+/// `flush` before a long computation. A handler can move its socket to another task. There a sent message
+/// leaves at once.
 ///
 /// [`split`](Self::split) makes halves of either for tasks of their own.
 ///
@@ -150,7 +150,7 @@ impl<T> WebSocket<T> {
 
     /// The pongs that arrive from now on, but for those that answer the [keep-alive](super::KeepAlive).
     ///
-    /// What it gives does not borrow the socket. Pongs are taken note of while the socket moves.
+    /// The result does not borrow the socket. The socket takes note of pongs while it moves.
     pub fn pongs(&self) -> Pongs {
         self.signals().pongs()
     }
@@ -192,7 +192,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
     /// Once `None` or an error was returned, the socket gives `None`.
     /// [`peer_close`](Self::peer_close) has the peer's code and reason then.
     ///
-    /// What a message says is in [`as_text`](Message::as_text) and [`as_bytes`](Message::as_bytes); its
+    /// The payload is in [`as_text`](Message::as_text) and [`as_bytes`](Message::as_bytes). The message's
     /// `Debug` form shows only how long it is.
     ///
     /// # Errors
@@ -393,7 +393,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> WebSocket<T> {
     // ===== closing =====
 
     /// Closes with 1000 (normal) and waits for the peer's Close. Messages that arrive meanwhile
-    /// are discarded; [`start_close`](Self::start_close) is for who wants them.
+    /// are discarded; [`start_close`](Self::start_close) keeps them.
     ///
     /// Everything that was sent before goes out first. A socket made by [`new`](Self::new) is
     /// disconnected in due form when this returns; a session does that by itself.

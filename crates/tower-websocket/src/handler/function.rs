@@ -13,7 +13,7 @@ use tower_service::Service;
 
 use crate::{BoxError, WebSocket};
 
-/// What the future of a closure in [`handler_fn`] resolves to: nothing, or a
+/// The output of the future of a closure in [`handler_fn`]: nothing, or a
 /// `Result<(), BoxError>`.
 ///
 /// There is no other, so that `Ok(())` and `?` need no type annotation. A function that returns

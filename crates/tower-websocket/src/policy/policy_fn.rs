@@ -160,7 +160,7 @@ mod tests {
         let decision = decide(&policy_fn(|_| StatusCode::GONE), &attempt);
         assert_eq!(refused(&decision), StatusCode::GONE);
         let answer = || Response::builder().status(409).header("x-why", "taken").body("taken");
-        let answered = policy_fn(move |_| Err::<Accept, _>(answer().unwrap()));
+        let answered = policy_fn(move |_| Refuse::from(answer().unwrap()));
         match decide(&answered, &attempt) {
             Decision::Refuse(refuse) => {
                 assert_eq!(refuse.status(), StatusCode::CONFLICT);
