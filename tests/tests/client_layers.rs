@@ -31,7 +31,7 @@ use tower_websocket::{
     WebSocket, WebSocketLayer,
     client::{Backoff, ClientError, Connector, OnePerAddressLayer, WebSocketClient},
     handler_fn,
-    policy::{Accept, Attempt, Decision, Policy, Refuse, policy_fn},
+    policy::{Accept, AllowOrigins, Attempt, Decision, Policy, Refuse, policy_fn},
 };
 
 fn request(uri: impl AsRef<str>) -> Request<()> {
@@ -39,7 +39,8 @@ fn request(uri: impl AsRef<str>) -> Request<()> {
 }
 
 async fn serve(policy: impl Policy) -> String {
-    let layer = WebSocketLayer::new(handler_fn(echo)).policy(policy);
+    let page = AllowOrigins::new(["http://page.example"]).unwrap();
+    let layer = WebSocketLayer::new(handler_fn(echo)).origin(page).policy(policy);
     let app = Router::new().route("/ws", any(inner).layer(layer));
     format!("ws://{}/ws", start::start(app).await)
 }
